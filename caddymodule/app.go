@@ -1,0 +1,421 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/postern-auth/postern/gateway"
+	"github.com/postern-auth/postern/gateway/mail"
+)
+
+// App keeps what all sites with a sign-in by email share: the mail, the store,
+// the limits, the groups. Every field has a usable default, so that an empty app
+// serves for trying it out.
+type App struct {
+	// The mailbox that mails come from. Required with smtp.
+	From string `json:"from,omitempty"`
+	// How to reach the mail server. Default: none; mails go to mail_dir.
+	SMTP *SMTP `json:"smtp,omitempty"`
+	// The folder that mails are written to where there is no mail server.
+	// Default: email_auth/mail in Caddy's data folder.
+	MailDir string `json:"mail_dir,omitempty"`
+	// Where state is kept. Default: Badger in email_auth in Caddy's data folder.
+	Store *Store `json:"store,omitempty"`
+	// What a mail carries: both, code or link. Default: both.
+	Method string `json:"method,omitempty"`
+	// What codes look like. Default: 6 digits.
+	Code *Code `json:"code,omitempty"`
+	// How long credentials live, 1m to 1h. Default: 10m.
+	Expires caddy.Duration `json:"expires,omitempty"`
+	// Whether a link works only in the browser that asked: on or off. Default: on.
+	SameBrowser string `json:"same_browser,omitempty"`
+	// Whether a resend keeps the credentials or renews them: keep or renew.
+	// Default: keep.
+	Resend string `json:"resend,omitempty"`
+	// How long sessions live. Default: 7d, idle 3d.
+	Session *Session `json:"session,omitempty"`
+	// Limits by name: mails, attempts, network, total.
+	Limits map[string]Limit `json:"limits,omitempty"`
+	// Named groups of addresses.
+	Groups []Group `json:"groups,omitempty"`
+	// The path that all pages are below. Default: /.auth.
+	Prefix string `json:"prefix,omitempty"`
+
+	log    *slog.Logger
+	config gateway.Config
+	folder string
+	root   context.Context
+
+	mu       sync.Mutex
+	handlers []*Handler
+
+	transport  mail.Transport
+	node       *sharedNode
+	attachment *gateway.Attachment
+	door       *gateway.Door
+	ready      chan struct{}
+}
+
+// SMTP is a mail server.
+type SMTP struct {
+	// host:port of the server. Required.
+	Address string `json:"address,omitempty"`
+	// The name to sign in with. Default: no sign-in.
+	Username string `json:"username,omitempty"`
+	// The password, or the token for OAuth; placeholders are read anew for each
+	// connection.
+	Password string `json:"password,omitempty"`
+	// auto, plain, login, oauthbearer, xoauth2 or none. Default: auto.
+	Auth string `json:"auth,omitempty"`
+	// starttls, implicit or none. Default: starttls; implicit on port 465.
+	TLS string `json:"tls,omitempty"`
+	// Signatures to add.
+	DKIM []DKIM `json:"dkim,omitempty"`
+}
+
+// DKIM is a signature that mails carry (RFC 6376).
+type DKIM struct {
+	Domain   string `json:"domain,omitempty"`
+	Selector string `json:"selector,omitempty"`
+	// A PEM file with an RSA or Ed25519 key.
+	KeyFile string `json:"key_file,omitempty"`
+}
+
+// Store is where state is kept.
+type Store struct {
+	// badger is the only one there is yet.
+	Backend string `json:"backend,omitempty"`
+	// The folder, of mode 0700. Default: email_auth in Caddy's data folder.
+	Folder string `json:"folder,omitempty"`
+}
+
+// Code says what codes look like.
+type Code struct {
+	// 6 to 12 characters. Default: 6.
+	Length int `json:"length,omitempty"`
+	// digits or letters. Default: digits.
+	Alphabet string `json:"alphabet,omitempty"`
+}
+
+// Session says how long sessions live.
+type Session struct {
+	// After the sign-in. Default: 7d.
+	Lifetime caddy.Duration `json:"lifetime,omitempty"`
+	// Without a request. Default: 3d, or lifetime where that is shorter.
+	Idle caddy.Duration `json:"idle,omitempty"`
+}
+
+func (s *Session) terms() gateway.SessionTerms {
+	if s == nil {
+		return gateway.SessionTerms{}
+	}
+	return gateway.SessionTerms{Lifetime: time.Duration(s.Lifetime), Idle: time.Duration(s.Idle)}
+}
+
+// Limit is a number of events in a window of time.
+type Limit struct {
+	Count  int            `json:"count,omitempty"`
+	Window caddy.Duration `json:"window,omitempty"`
+}
+
+// Group is a named group of addresses.
+type Group struct {
+	Name string `json:"name,omitempty"`
+	// Addresses and domains.
+	Who []string `json:"who,omitempty"`
+	// A file with one of them a line.
+	File string `json:"file,omitempty"`
+}
+
+// CaddyModule returns the module's information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: directive, New: func() caddy.Module { return new(App) }}
+}
+
+// Provision checks the configuration. It opens nothing, so that `caddy validate`
+// works beside a running server.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.log = ctx.Slogger()
+	a.root = ctx
+	a.ready = make(chan struct{})
+	var err error
+	if a.folder, err = a.storeFolder(); err != nil {
+		return err
+	}
+	if a.config, err = a.gatewayConfig(); err != nil {
+		return err
+	}
+	return a.checkMail()
+}
+
+func (a *App) storeFolder() (string, error) {
+	folder := filepath.Join(caddy.AppDataDir(), directive)
+	if a.Store == nil {
+		return folder, nil
+	}
+	switch a.Store.Backend {
+	case "", "badger":
+	case "redis":
+		return "", errors.New("store redis: not built yet; write store badger")
+	default:
+		return "", fmt.Errorf("store %q: write badger", a.Store.Backend)
+	}
+	if a.Store.Folder == "" {
+		return folder, nil
+	}
+	expanded, err := expand(a.Store.Folder)
+	if err != nil {
+		return "", fmt.Errorf("store: %w", err)
+	}
+	return filepath.Abs(expanded)
+}
+
+// gatewayConfig translates the configuration for the gateway, which checks it.
+func (a *App) gatewayConfig() (gateway.Config, error) {
+	c := gateway.Config{
+		Method: gateway.Method(a.Method), Expires: time.Duration(a.Expires),
+		Session: a.Session.terms(), Prefix: a.Prefix, Log: a.log,
+	}
+	var err error
+	if c.AnyBrowser, err = oneOf("same_browser", a.SameBrowser, "on", "off"); err != nil {
+		return c, err
+	}
+	if c.RenewOnResend, err = oneOf("resend", a.Resend, "keep", "renew"); err != nil {
+		return c, err
+	}
+	if a.Code != nil {
+		c.CodeLength = a.Code.Length
+		if c.CodeLetters, err = oneOf("code", a.Code.Alphabet, "digits", "letters"); err != nil {
+			return c, err
+		}
+	}
+	if c.Limits, err = a.limits(); err != nil {
+		return c, err
+	}
+	if c.Groups, err = a.groups(); err != nil {
+		return c, err
+	}
+	if c.From, err = expandOptional(a.From); err != nil {
+		return c, fmt.Errorf("from: %w", err)
+	}
+	return c.WithDefaults()
+}
+
+// oneOf says whether value is the second of two words. Empty means the first.
+func oneOf(option, value, first, second string) (bool, error) {
+	if value != "" && value != first && value != second {
+		return false, fmt.Errorf("%s %q: write %s or %s", option, value, first, second)
+	}
+	return value == second, nil
+}
+
+func (a *App) limits() (gateway.Limits, error) {
+	var limits gateway.Limits
+	byName := map[string]*gateway.Limit{
+		"mails": &limits.Mails, "attempts": &limits.Attempts, "network": &limits.Network, "total": &limits.Total,
+	}
+	for name, limit := range a.Limits {
+		field, ok := byName[name]
+		if !ok {
+			return limits, fmt.Errorf("limit %q: write mails, attempts, network or total", name)
+		}
+		if limit.Count < 1 {
+			return limits, fmt.Errorf("limit %s %d: write a count of 1 or more", name, limit.Count)
+		}
+		*field = gateway.Limit{Count: limit.Count, Window: time.Duration(limit.Window)}
+	}
+	return limits, nil
+}
+
+func (a *App) groups() (*gateway.Groups, error) {
+	var configs []gateway.GroupConfig
+	for _, group := range a.Groups {
+		members, err := parseAll(group.Who)
+		if err != nil {
+			return nil, fmt.Errorf("group %s: %w", group.Name, err)
+		}
+		if len(members) == 0 && group.File == "" {
+			return nil, fmt.Errorf("group %s: name its members, or a file that lists them", group.Name)
+		}
+		file, err := expandOptional(group.File)
+		if err != nil {
+			return nil, fmt.Errorf("group %s: %w", group.Name, err)
+		}
+		configs = append(configs, gateway.GroupConfig{Name: group.Name, Members: members, File: file})
+	}
+	return gateway.NewGroups(configs, a.log)
+}
+
+func parseAll(texts []string) ([]gateway.Who, error) {
+	var all []gateway.Who
+	for _, text := range texts {
+		who, err := gateway.ParseWho(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, who)
+	}
+	return all, nil
+}
+
+// Start opens the store, which is shared with the configuration before, and puts
+// this configuration in force.
+func (a *App) Start() error {
+	if err := a.bind(); err != nil {
+		return err
+	}
+	var err error
+	if a.transport, err = a.newTransport(); err != nil {
+		return err
+	}
+	if a.node, err = openNode(a.folder, a.log); err != nil {
+		return err
+	}
+	engine, err := gateway.NewEngine(a.node.Node, a.config)
+	if err != nil {
+		return err
+	}
+	a.door = gateway.NewDoor(engine)
+	a.attachment = &gateway.Attachment{Engine: engine, Transport: a.transport, MayEnter: a.mayEnter}
+	a.node.Attach(a.attachment)
+	close(a.ready)
+	return nil
+}
+
+// Stop does nothing: requests under way still need everything. Cleanup follows.
+func (a *App) Stop() error { return nil }
+
+// Cleanup releases what this configuration acquired, however far it came.
+func (a *App) Cleanup() error {
+	if a.attachment != nil {
+		a.node.Detach(a.attachment)
+	}
+	var err error
+	if a.node != nil {
+		err = a.node.release()
+	}
+	if a.transport != nil {
+		err = errors.Join(err, a.transport.Close())
+	}
+	return err
+}
+
+// bind finds the handlers in the provisioned routes of the HTTP app.
+func (a *App) bind() error {
+	if len(a.handlers) == 0 {
+		return nil
+	}
+	app, err := a.httpApp()
+	if err != nil {
+		return err
+	}
+	bound := make(map[*Handler]bool)
+	for _, server := range app.Servers {
+		var here []*Handler
+		err := walkServer(server, a.config.Prefix, func(place placement, h *Handler) error {
+			if !bound[h] {
+				here = append(here, h)
+			}
+			bound[h] = true
+			h.place = h.place.or(place)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, h := range here {
+			h.neighbours = here
+		}
+	}
+	for _, h := range a.handlers {
+		if !bound[h] {
+			return fmt.Errorf("%semail_auth stands where it cannot be found; put it at the level of a site", h.at())
+		}
+	}
+	return nil
+}
+
+func (a *App) httpApp() (*caddyhttp.App, error) {
+	ctx, ok := a.root.(caddy.Context)
+	if !ok {
+		return nil, errors.New("no Caddy context")
+	}
+	app, err := ctx.App("http")
+	if err != nil {
+		return nil, err
+	}
+	return app.(*caddyhttp.App), nil
+}
+
+// mayEnter says whether any directive that is for the host admits the address.
+func (a *App) mayEnter(host, address string) bool {
+	for _, h := range a.handlers {
+		if site := h.siteOf(host); site != nil && site.MayEnter(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// register notes a handler of this configuration.
+func (a *App) register(h *Handler) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.handlers = append(a.handlers, h)
+}
+
+// startTime is how long a request waits for the app: Caddy starts apps in no
+// fixed order.
+const startTime = 10 * time.Second
+
+// wait returns the door once the app has started, or nil where it does not.
+func (a *App) wait(ctx context.Context) *gateway.Door {
+	select {
+	case <-a.ready:
+		return a.door
+	default:
+	}
+	timer := time.NewTimer(startTime)
+	defer timer.Stop()
+	select {
+	case <-a.ready:
+		return a.door
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return nil
+}
+
+// expand fills the placeholders of a value that must not be empty.
+func expand(value string) (string, error) {
+	expanded, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
+	if err != nil {
+		return "", err
+	}
+	if strings.TrimSpace(expanded) == "" {
+		return "", fmt.Errorf("%q is empty", value)
+	}
+	return expanded, nil
+}
+
+func expandOptional(value string) (string, error) {
+	if value == "" {
+		return "", nil
+	}
+	return expand(value)
+}
+
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

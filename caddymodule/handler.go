@@ -1,0 +1,320 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/postern-auth/postern/gateway"
+)
+
+// Handler puts a sign-in by email in front of a site: requests that its matchers
+// are for, as they came or as rewrites left them, pass with verified identity
+// headers or not at all, and it answers below the prefix. Where a site has
+// several, every one whose matchers match must admit.
+type Handler struct {
+	// Requests that the handler protects. Default: all.
+	MatcherSetsRaw caddyhttp.RawMatcherSets `json:"match,omitempty" caddy:"namespace=http.matchers"`
+	// Who may enter: addresses, *@domains, group:names or anyone. Required.
+	Allow []string `json:"allow,omitempty"`
+	// Who may not, even if allowed.
+	Deny []string `json:"deny,omitempty"`
+	// How old the sign-in may be. Default: as old as the session.
+	MaxAge caddy.Duration `json:"max_age,omitempty"`
+	// How long sessions of this site live. Default: as the app says.
+	Session *Session `json:"session,omitempty"`
+	// Further identity headers.
+	Header []HeaderField `json:"header,omitempty"`
+	// The public origin. Default: that of the site's address.
+	Origin string `json:"origin,omitempty"`
+	// Where a Caddyfile has it, for messages.
+	Source string `json:"source,omitempty"`
+
+	app    *App
+	rule   *gateway.Rule
+	origin string // "" where it is derived
+	host   string // of origin; may begin with "*."
+	http   *caddyhttp.App
+
+	// place and neighbours are set before the app starts: where in the routes
+	// this handler is, and all handlers of its server.
+	place      placement
+	neighbours []*Handler
+	sites      sync.Map // siteKey → *gateway.Site
+}
+
+// HeaderField is one identity header.
+type HeaderField struct {
+	Field string `json:"field,omitempty"`
+	// May hold placeholders, such as {http.auth.user.email}.
+	Value string `json:"value,omitempty"`
+}
+
+// CaddyModule returns the module's information.
+func (*Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "http.handlers." + directive, New: func() caddy.Module { return new(Handler) }}
+}
+
+// Provision checks the handler and where it stands.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	app, err := ctx.App(directive)
+	if err != nil {
+		return err
+	}
+	h.app = app.(*App)
+	if err := h.provisionRule(ctx); err != nil {
+		return fmt.Errorf("%s%w", h.at(), err)
+	}
+	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		// This server's routes are being provisioned: its handlers, this one
+		// among them, are still there as they were written.
+		if err := walkServer(server, h.app.config.Prefix, checkPlace); err != nil {
+			return err
+		}
+	}
+	h.app.register(h)
+	return nil
+}
+
+func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
+	rule := &gateway.Rule{MaxAge: time.Duration(h.MaxAge), Session: h.Session.terms(), Source: h.Source}
+	if rule.Allow, err = parseAll(h.Allow); err != nil {
+		return err
+	}
+	if rule.Deny, err = parseAll(h.Deny); err != nil {
+		return err
+	}
+	for _, who := range append(rule.Allow[:len(rule.Allow):len(rule.Allow)], rule.Deny...) {
+		if name, ok := who.Group(); ok && !h.app.config.Groups.Has(name) {
+			return fmt.Errorf("group:%s: there is no such group; define it in the global option email_auth, as in `group %s ann@example.com`", name, name)
+		}
+	}
+	for _, field := range h.Header {
+		rule.Header = append(rule.Header, gateway.HeaderField{Name: field.Field, Value: field.Value})
+	}
+	if h.Origin != "" {
+		if h.origin, h.host, err = gateway.ParseOrigin(h.Origin, true); err != nil {
+			return err
+		}
+	}
+	if h.MatcherSetsRaw != nil {
+		if rule.Matches, err = h.loadMatchers(ctx); err != nil {
+			return err
+		}
+	}
+	h.rule = rule
+	return rule.Validate()
+}
+
+// loadMatchers returns a function that fails closed: a matcher that cannot tell
+// protects.
+func (h *Handler) loadMatchers(ctx caddy.Context) (func(*http.Request) bool, error) {
+	loaded, err := ctx.LoadModule(h, "MatcherSetsRaw")
+	if err != nil {
+		return nil, fmt.Errorf("matcher: %w", err)
+	}
+	var sets caddyhttp.MatcherSets
+	if err := sets.FromInterface(loaded); err != nil {
+		return nil, fmt.Errorf("matcher: %w", err)
+	}
+	return func(r *http.Request) bool {
+		match, err := sets.AnyMatchWithError(r)
+		return match || err != nil
+	}, nil
+}
+
+// at is where the handler was written, for the beginning of a message.
+func (h *Handler) at() string {
+	if h.Source == "" {
+		return ""
+	}
+	return h.Source + ": "
+}
+
+// ServeHTTP answers the request or passes it on.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	door := h.app.wait(r.Context())
+	if door == nil {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "This site is just being started. Please try again in a moment.", http.StatusServiceUnavailable)
+		return nil
+	}
+	site := h.site(r)
+	if site == nil {
+		http.Error(w, "This site is not served here under that name.", http.StatusMisdirectedRequest)
+		return nil
+	}
+	ctx := r.Context()
+	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
+	trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool)
+	return door.Handle(w, r, gateway.Incoming{
+		Site: site, Rules: []*gateway.Rule{h.rule}, Original: original(r),
+		ClientIP: clientIP, TrustedProxy: trusted,
+		Admitted: func(id gateway.Identity) { setPlaceholders(repl, id) },
+		Expand:   func(value string) string { return repl.ReplaceAll(value, "") },
+		SkipLog:  func() { caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true) },
+		Next:     next.ServeHTTP,
+	})
+}
+
+// setPlaceholders tells Caddy who the user is, as its own authentication does.
+func setPlaceholders(repl *caddy.Replacer, id gateway.Identity) {
+	groups, _ := json.Marshal(id.Groups)
+	_ = groups
+	repl.Set("http.auth.user.id", id.Email)
+	repl.Set("http.auth.user.email", id.Email)
+	repl.Set("http.auth.user.groups", joinGroups(id.Groups))
+	repl.Set("http.auth.user.method", id.Method)
+}
+
+// original returns the request as it came, before rewrites.
+func original(r *http.Request) *http.Request {
+	was, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
+	if !ok || was.Method == r.Method && was.RequestURI == r.RequestURI && *was.URL == *r.URL {
+		return r
+	}
+	before := *r
+	before.Method, before.URL, before.RequestURI = was.Method, was.URL, was.RequestURI
+	return &before
+}
+
+// siteKey names a site of a handler: its host, and how it was reached.
+type siteKey struct {
+	host, scheme, port string
+}
+
+// site returns the site that a request is for, or nil where the name it was
+// asked under is not one of ours.
+func (h *Handler) site(r *http.Request) *gateway.Site {
+	key := siteKey{host: gateway.NormalHost(r.Host), scheme: "http", port: localPort(r)}
+	if r.TLS != nil {
+		key.scheme = "https"
+	}
+	if h.origin != "" && !isWildcard(h.host) {
+		key = siteKey{host: h.host}
+	} else if !h.names(key.host) {
+		return nil
+	}
+	if site, ok := h.sites.Load(key); ok {
+		return site.(*gateway.Site)
+	}
+	site, _ := h.sites.LoadOrStore(key, h.makeSite(key))
+	return site.(*gateway.Site)
+}
+
+// names says whether the host is one that the configuration names, or, below a
+// wildcard, declares to be its own.
+func (h *Handler) names(host string) bool {
+	switch {
+	case host == "":
+		return false
+	case h.origin != "":
+		return matchesPattern(h.host, host)
+	case h.place.loopback && gateway.IsLoopbackName(host):
+		return true
+	}
+	return h.place.names(host)
+}
+
+// siteOf returns a site of the host for judging addresses, or nil where the
+// handler is not for the host.
+func (h *Handler) siteOf(host string) *gateway.Site {
+	if !h.serves(host) {
+		return nil
+	}
+	key := siteKey{host: host}
+	if site, ok := h.sites.Load(key); ok {
+		return site.(*gateway.Site)
+	}
+	site, _ := h.sites.LoadOrStore(key, h.makeSite(key))
+	return site.(*gateway.Site)
+}
+
+// serves says whether the handler is for the site of the host.
+func (h *Handler) serves(host string) bool {
+	if h.origin != "" && !isWildcard(h.host) {
+		return h.host == host
+	}
+	return h.names(host)
+}
+
+// makeSite makes the site with the rules of all directives that are for it.
+func (h *Handler) makeSite(key siteKey) *gateway.Site {
+	config := gateway.SiteConfig{Host: key.host, Groups: h.app.config.Groups}
+	config.Origin, config.OtherOrigins = h.originOf(key)
+	for _, neighbour := range h.neighbours {
+		if neighbour.serves(key.host) || neighbour == h {
+			config.Rules = append(config.Rules, neighbour.rule)
+		}
+	}
+	return gateway.NewSite(config)
+}
+
+// originOf returns the public origin of a site, and others that name it too.
+func (h *Handler) originOf(key siteKey) (origin string, others []string) {
+	if h.origin != "" {
+		return replaceWildcard(h.origin, h.host, key.host), nil
+	}
+	base := key.scheme + "://" + bracketed(key.host)
+	exact := base
+	if key.port != "" && key.port != map[string]string{"http": "80", "https": "443"}[key.scheme] {
+		exact = base + ":" + key.port
+	}
+	// Caddy's http_port and https_port are what its outside sees as 80 and 443,
+	// as its own redirects have it; on loopback there is no outside.
+	if h.isPublicPort(key) && !gateway.IsLoopbackName(key.host) {
+		return base, []string{exact}
+	}
+	return exact, nil
+}
+
+func (h *Handler) isPublicPort(key siteKey) bool {
+	app, err := h.app.httpApp()
+	if err != nil {
+		return false
+	}
+	port := app.HTTPPort
+	if key.scheme == "https" {
+		port = app.HTTPSPort
+	}
+	return port != 0 && strconv.Itoa(port) == key.port
+}
+
+// localPort is the port that the connection reached, or "" on a Unix socket.
+func localPort(r *http.Request) string {
+	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return ""
+	}
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return ""
+	}
+	return port
+}
+
+// public says whether others than this machine reach the site.
+func (h *Handler) public() bool {
+	if h.place.loopback || h.host != "" && gateway.IsLoopbackName(h.host) {
+		return false
+	}
+	for _, host := range h.place.hosts {
+		if !gateway.IsLoopbackName(host) {
+			return true
+		}
+	}
+	return len(h.place.hosts) == 0
+}
+
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

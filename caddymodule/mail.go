@@ -1,0 +1,89 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	netmail "net/mail"
+	"path/filepath"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/postern-auth/postern/gateway"
+	"github.com/postern-auth/postern/gateway/mail"
+)
+
+// checkMail finds mistakes in the mail settings without reaching any server.
+func (a *App) checkMail() error {
+	if a.SMTP == nil {
+		return nil
+	}
+	if a.MailDir != "" {
+		return errors.New("smtp and mail_dir: write one of them")
+	}
+	if a.From == "" {
+		return errors.New(`smtp needs from: write the mailbox that mails come from, as in from "Example sign-in <signin@example.com>"`)
+	}
+	_, err := a.newSMTP()
+	return err
+}
+
+// newTransport makes what mails leave by.
+func (a *App) newTransport() (mail.Transport, error) {
+	if a.SMTP != nil {
+		return a.newSMTP()
+	}
+	folder, err := expandOptional(a.MailDir)
+	if err != nil {
+		return nil, fmt.Errorf("mail_dir: %w", err)
+	}
+	if folder == "" {
+		folder = filepath.Join(caddy.AppDataDir(), directive, "mail")
+	}
+	a.warnOfTrial(folder)
+	return mail.NewFolder(mail.FolderConfig{Path: folder, Log: a.log})
+}
+
+func (a *App) warnOfTrial(folder string) {
+	for _, h := range a.handlers {
+		if h.public() {
+			a.log.Error("NO MAIL SERVER IS SET, AND A SITE IS PUBLIC: nobody gets their mail, and whoever reads this log or folder can sign in as anybody; set smtp in the global option email_auth", "mail_dir", folder)
+			return
+		}
+	}
+	a.log.Warn("no mail server is set: mails are written to a folder and to this log, which is for trying it out alone; set smtp in the global option email_auth", "mail_dir", folder)
+}
+
+func (a *App) newSMTP() (*mail.SMTP, error) {
+	from, err := netmail.ParseAddress(a.config.From)
+	if err != nil {
+		return nil, fmt.Errorf(`from %q: write a mailbox, as in "Example sign-in <signin@example.com>"`, a.config.From)
+	}
+	if _, err := gateway.ParseAddress(from.Address); err != nil {
+		return nil, fmt.Errorf("from %q: its address must be plain ASCII with a domain", a.config.From)
+	}
+	config := mail.SMTPConfig{Auth: a.SMTP.Auth, TLS: a.SMTP.TLS, Log: a.log}
+	if config.Addr, err = expand(a.SMTP.Address); err != nil {
+		return nil, fmt.Errorf("smtp: %w", err)
+	}
+	if config.Username, err = expandOptional(a.SMTP.Username); err != nil {
+		return nil, fmt.Errorf("smtp username: %w", err)
+	}
+	if a.SMTP.Password != "" {
+		config.Password = func() (string, error) { return expand(a.SMTP.Password) }
+		if _, err := config.Password(); err != nil {
+			return nil, fmt.Errorf("smtp password: %w", err)
+		}
+	}
+	for _, dkim := range a.SMTP.DKIM {
+		signer, err := mail.LoadSigner(dkim.Domain, dkim.Selector, dkim.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("dkim: %w", err)
+		}
+		config.Signers = append(config.Signers, signer)
+	}
+	transport, err := mail.NewSMTP(config)
+	if err != nil {
+		return nil, fmt.Errorf("smtp: %w", err)
+	}
+	return transport, nil
+}

@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/postern-auth/postern/pages"
+)
+
+// Door is the browser's way in: it stands in front of a site's upstream,
+// passes admitted requests on, and answers all others itself.
+type Door struct {
+	engine *Engine
+	prefix string
+	pages  map[string]page
+}
+
+// NewDoor makes the door of an engine.
+func NewDoor(e *Engine) *Door {
+	d := &Door{engine: e, prefix: e.config.Prefix}
+	d.pages = d.routes()
+	return d
+}
+
+// Incoming is what the server knows of a request, and what it does for the
+// door.
+type Incoming struct {
+	// Site is the one that the request is for.
+	Site *Site
+	// Rules are those of the directive that the request reached; the site may
+	// have more.
+	Rules []*Rule
+	// Original is the request as it came, before any rewrite: its method and URL.
+	Original *http.Request
+	// ClientIP is the client's address, as trusted proxies tell it; "" where it
+	// is not known. TrustedProxy says that the direct peer is one of them.
+	ClientIP     string
+	TrustedProxy bool
+	// Admitted is told who an admitted request comes from, before Expand is
+	// asked to fill the placeholders of a header's value.
+	Admitted func(Identity)
+	Expand   func(string) string
+	// SkipLog leaves the request out of the access log.
+	SkipLog func()
+	// Next passes the request on.
+	Next func(http.ResponseWriter, *http.Request) error
+}
+
+// visit is what the door has found out about a request.
+type visit struct {
+	Incoming
+	// secure says that the request came by TLS; loopback that it came in plain
+	// from this machine to a loopback name. Neither: no session counts.
+	secure, loopback bool
+	// sessions and browserCookies are the values of our cookies.
+	sessions, browserCookies []string
+
+	looked  bool
+	session *Session
+	secret  string // of session
+}
+
+type visitKey struct{}
+
+// Handle answers a request or passes it on. It is the one entrance: whatever it
+// cannot decide is refused. An error it returns is the upstream's.
+func (d *Door) Handle(w http.ResponseWriter, r *http.Request, in Incoming) error {
+	if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
+		return d.admit(w, r, v, matching(in.Rules, r, v.Original), in.Next)
+	}
+	v := newVisit(r, in)
+	if RefusedMethod(r) || RefusedMethod(in.Original) {
+		d.fail(w, r, v, errMethod)
+		return nil
+	}
+	in.Site.guard.Scrub(r)
+	switch {
+	case BelowPrefix(in.Original.URL.Path, d.prefix):
+		d.page(w, r, v)
+		return nil
+	case BelowPrefix(r.URL.Path, d.prefix):
+		d.fail(w, r, v, errNoPage) // a rewrite led here; nothing below goes upstream
+		return nil
+	}
+	r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
+	return d.admit(w, r, v, matching(in.Site.rules, r, in.Original), in.Next)
+}
+
+func newVisit(r *http.Request, in Incoming) *visit {
+	v := &visit{Incoming: in}
+	v.secure = r.TLS != nil || in.TrustedProxy && in.Site.https() && saysHTTPS(r)
+	v.loopback = !v.secure && !in.Site.https() && IsLoopbackName(in.Site.Host) && isLoopbackIP(peerIP(r))
+	if v.secure || v.loopback {
+		v.sessions = CookieValues(r.Header, v.sessionCookie(), maxCookies)
+		v.browserCookies = CookieValues(r.Header, v.browserCookie(), maxCookies)
+	}
+	return v
+}
+
+// maxCookies is how many cookies of one name are tried: a browser sends one.
+const maxCookies = 3
+
+func saysHTTPS(r *http.Request) bool {
+	said := r.Header["X-Forwarded-Proto"]
+	return len(said) == 1 && strings.EqualFold(strings.TrimSpace(said[0]), "https")
+}
+
+func peerIP(r *http.Request) string {
+	host := r.RemoteAddr
+	if i := strings.LastIndexByte(host, ':'); i >= 0 {
+		host = host[:i]
+	}
+	return strings.Trim(host, "[]")
+}
+
+func (v *visit) sessionCookie() string {
+	if v.secure {
+		return SessionCookie
+	}
+	return LoopbackSessionCookie
+}
+
+func (v *visit) browserCookie() string {
+	if v.secure {
+		return BrowserCookie
+	}
+	return LoopbackBrowserCookie
+}
+
+// matching returns the rules that the request is for, as it came or as rewrites
+// left it: either protects.
+func matching(rules []*Rule, r, original *http.Request) []*Rule {
+	all := true
+	for _, rule := range rules {
+		all = all && rule.Matches == nil
+	}
+	if all {
+		return rules
+	}
+	var for_ []*Rule
+	for _, rule := range rules {
+		if rule.Matches == nil || rule.Matches(original) || rule.Matches(r) {
+			for_ = append(for_, rule)
+		}
+	}
+	return for_
+}
+
+// admit decides by the rules and passes the request on or answers it.
+func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *visit, rules []*Rule, next func(http.ResponseWriter, *http.Request) error) error {
+	if len(rules) == 0 {
+		return d.public(w, r, v, next)
+	}
+	session, err := d.identify(r.Context(), v)
+	if err != nil {
+		d.fail(w, r, v, err)
+		return nil
+	}
+	var visitor *Visitor
+	var groups []string
+	if session != nil {
+		groups = v.Site.groups.Of(session.Email)
+		visitor = &Visitor{Email: session.Email, Groups: groups, SignedIn: session.SignedIn}
+	}
+	decision := Decide(rules, visitor, d.engine.now())
+	if decision.Verdict != Admit {
+		d.refuse(w, r, v, decision)
+		return nil
+	}
+	v.Admitted(session.identity(groups))
+	if err := d.engine.setIdentity(r, v.Site, session, groups, rules, v.Expand); err != nil {
+		d.fail(w, r, v, err)
+		return nil
+	}
+	return d.engine.node.streams.passOn(w, r, v.Site, session, next)
+}
+
+// public passes on a request that no rule is for, unless an upstream might read
+// its path as one that a rule is for.
+func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, next func(http.ResponseWriter, *http.Request) error) error {
+	if v.Site.partlyPublic && (AmbiguousPath(v.Original.URL.EscapedPath()) || AmbiguousPath(r.URL.EscapedPath())) {
+		d.fail(w, r, v, errPath)
+		return nil
+	}
+	return next(&upstreamWriter{ResponseWriter: w}, r)
+}
+
+// identify returns the session of the request, or nil where there is none.
+func (d *Door) identify(ctx context.Context, v *visit) (*Session, error) {
+	if v.looked {
+		return v.session, nil
+	}
+	for _, secret := range v.sessions {
+		session, err := d.engine.Identify(ctx, v.Site, secret)
+		if err == nil {
+			v.session, v.secret = session, secret
+			break
+		}
+		if !isNoSession(err) {
+			return nil, err
+		}
+	}
+	v.looked = true
+	return v.session, nil
+}
+
+// browser returns the browser that asks, or nil where it has no valid cookie.
+func (d *Door) browser(v *visit) *Browser {
+	for _, value := range v.browserCookies {
+		if b := d.engine.openBrowser(v.Site, v.browserCookie(), value); b != nil {
+			return b
+		}
+	}
+	return nil
+}
+
+func (d *Door) common(v *visit) pages.Common {
+	return pages.Common{Site: v.Site.name(), Prefix: d.prefix}
+}

@@ -1,0 +1,6 @@
+package gateway
+
+// For the tests outside the package.
+var (
+	StripOwnCookies = stripOwnCookies
+)

@@ -1,0 +1,70 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/postern-auth/postern/store"
+)
+
+// window counts events in a fixed window of time, which begins with the first
+// of them. Its zero value has counted nothing.
+type window struct {
+	Start time.Time `json:"start"`
+	Count int       `json:"count"`
+}
+
+// at returns the window as it stands now: empty, once its time is over.
+func (w window) at(now time.Time, limit Limit) window {
+	// A start in the future means that the clock was set back: begin anew
+	// rather than lock everybody out until then.
+	if w.Count == 0 || !now.Before(w.Start.Add(limit.Window)) || w.Start.After(now.Add(limit.Window)) {
+		return window{Start: now}
+	}
+	return w
+}
+
+// left is how many more events the limit has room for. w is as at returned it.
+func (w window) left(limit Limit) int { return max(0, limit.Count-w.Count) }
+
+// wait is how long the window is full. w is as at returned it.
+func (w window) wait(now time.Time, limit Limit) time.Duration {
+	if w.left(limit) > 0 {
+		return 0
+	}
+	return w.Start.Add(limit.Window).Sub(now)
+}
+
+// take counts an event under key, or fails with a *LimitError that has the
+// name.
+func (e *Engine) take(ctx context.Context, name, key string, limit Limit) error {
+	err := store.Change(ctx, e.store, "limit/"+key, limit.Window+time.Minute, func(old *window) (*window, error) {
+		var w window
+		if old != nil {
+			w = *old
+		}
+		w = w.at(e.now(), limit)
+		if w.left(limit) == 0 {
+			return nil, &LimitError{Limit: name, RetryAfter: w.wait(e.now(), limit)}
+		}
+		w.Count++
+		return &w, nil
+	})
+	if err != nil {
+		return fmt.Errorf("counting %s: %w", name, err)
+	}
+	return nil
+}
+
+// countStart counts a sign-in request of a client network and of the server,
+// which bounds what strangers can make it keep. An address that is not known
+// (a Unix socket) is not counted as a network: all clients would share it.
+func (e *Engine) countStart(ctx context.Context, clientIP string) error {
+	if network := NetworkOf(clientIP); network != "" {
+		if err := e.take(ctx, limitNetwork, "network/"+network, e.config.Limits.Network); err != nil {
+			return err
+		}
+	}
+	return e.take(ctx, limitStarts, "starts", Limit{MaxStartsPerHour, time.Hour})
+}

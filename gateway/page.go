@@ -1,0 +1,146 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/postern-auth/postern/pages"
+)
+
+const (
+	maxBody = 16 << 10 // bytes
+	// bodyTime is how long a form may take to arrive.
+	bodyTime = 15 * time.Second
+)
+
+// page is one address below the prefix: what it does on GET and HEAD, and on
+// POST. Nil: another method is not allowed.
+type page struct {
+	get  func(http.ResponseWriter, *http.Request, *visit)
+	post func(http.ResponseWriter, *http.Request, *visit, url.Values)
+	// hidden keeps the requests of the page out of the access log.
+	hidden bool
+	// machine says that no secure connection is needed.
+	machine bool
+}
+
+// routes is the table of all pages, by their path below the prefix.
+func (d *Door) routes() map[string]page {
+	return map[string]page{
+		"":           {get: d.account},
+		"sign-in":    {get: d.signIn, post: d.submitEmail},
+		"code":       {get: d.checkMail},
+		"verify":     {post: d.submitCode},
+		"resend":     {post: d.resend},
+		"link":       {get: d.openLink, post: d.confirmLink, hidden: true},
+		"sign-out":   {post: d.signOut},
+		"signed-out": {get: d.signedOut},
+		"me":         {get: d.me, machine: true},
+		"jwks.json":  {get: d.jwks, machine: true},
+	}
+}
+
+// page answers a request below the prefix. Nothing of it goes upstream.
+func (d *Door) page(w http.ResponseWriter, r *http.Request, v *visit) {
+	name, below := strings.CutPrefix(v.Original.URL.Path, d.prefix+"/")
+	if !below {
+		d.redirect(w, d.prefix+"/")
+		return
+	}
+	p, ok := d.pages[name]
+	if p.hidden {
+		v.SkipLog()
+	}
+	method := v.Original.Method
+	isGet := method == http.MethodGet || method == http.MethodHead
+	switch {
+	case !ok:
+		d.fail(w, r, v, errNoPage)
+	case isGet && p.get == nil, !isGet && (method != http.MethodPost || p.post == nil):
+		w.Header().Set("Allow", p.allowed())
+		d.fail(w, r, v, errMethod)
+	case !v.secure && !v.loopback && !p.machine:
+		d.engine.log.Warn("no sign-in over plain HTTP: serve the site by TLS, or set its origin to https and trusted_proxies to the proxy that ends TLS", "site", v.Site.Host)
+		d.fail(w, r, v, errInsecure)
+	case isGet:
+		p.get(w, r, v)
+	case !SameOriginPost(r, v.Site.origins...):
+		d.fail(w, r, v, errCrossSite)
+	default:
+		d.post(w, r, v, p)
+	}
+}
+
+func (p page) allowed() string {
+	switch {
+	case p.get == nil:
+		return "POST"
+	case p.post == nil:
+		return "GET, HEAD"
+	}
+	return "GET, HEAD, POST"
+}
+
+func (d *Door) post(w http.ResponseWriter, r *http.Request, v *visit, p page) {
+	form, err := readForm(w, r)
+	if err != nil {
+		d.fail(w, r, v, err)
+		return
+	}
+	p.post(w, r, v, form)
+}
+
+// readForm reads a form, bounded in size and time.
+func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if r.ContentLength > maxBody {
+		return nil, errBodySize
+	}
+	if r.ContentLength != 0 && (err != nil || kind != "application/x-www-form-urlencoded") {
+		return nil, errBody
+	}
+	control := http.NewResponseController(w)
+	control.SetReadDeadline(time.Now().Add(bodyTime))
+	defer control.SetReadDeadline(time.Time{})
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, errBodySize
+	}
+	if err != nil {
+		return nil, errBody
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, errBody
+	}
+	return form, nil
+}
+
+// setCookie sets one of our cookies, for maxAge seconds; a negative maxAge ends
+// it.
+func (v *visit) setCookie(w http.ResponseWriter, name, value string, maxAge int) {
+	http.SetCookie(w, &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: maxAge,
+		Secure: v.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+func (d *Door) setBrowser(w http.ResponseWriter, v *visit, b *Browser) error {
+	value, err := d.engine.sealBrowser(v.Site, v.browserCookie(), b)
+	if err != nil {
+		return err
+	}
+	v.setCookie(w, v.browserCookie(), value, cookieMaxAge)
+	return nil
+}
+
+// signedOut is where a sign-out leads.
+func (d *Door) signedOut(w http.ResponseWriter, r *http.Request, v *visit) {
+	d.show(w, r, v, http.StatusOK, &pages.SignedOut{Common: d.common(v)})
+}

@@ -1,0 +1,190 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Who is one entry of a policy: an address, a domain, a group, or anyone.
+type Who struct {
+	kind  whoKind
+	value string
+}
+
+type whoKind int
+
+const (
+	whoAddress whoKind = iota
+	whoDomain
+	whoGroup
+	whoAnyone
+)
+
+// Anyone admits every address that can receive mail.
+var Anyone = Who{kind: whoAnyone, value: "anyone"}
+
+// ParseWho reads an entry: `ann@example.com`, `*@example.com`, `group:staff` or
+// `anyone`. Its errors say what to write instead.
+func ParseWho(text string) (Who, error) {
+	name, isGroup := strings.CutPrefix(text, "group:")
+	domain, isDomain := strings.CutPrefix(text, "*@")
+	switch {
+	case text == "anyone":
+		return Anyone, nil
+	case isGroup && !validGroupName(name):
+		return Who{}, fmt.Errorf("%q: the name of a group is letters, digits, \"-\", \"_\" and \".\", as in group:staff", text)
+	case isGroup:
+		return Who{whoGroup, name}, nil
+	case isDomain && strings.HasPrefix(domain, "*."):
+		return Who{}, fmt.Errorf("%q: a domain does not cover its subdomains; write one *@sub.example.com for each", text)
+	case isDomain:
+		parsed, err := ParseDomain(domain)
+		if err != nil {
+			return Who{}, fmt.Errorf("%q: write *@ and a domain, as in *@example.com", text)
+		}
+		return Who{whoDomain, parsed}, nil
+	}
+	return parseWhoAddress(text)
+}
+
+func parseWhoAddress(text string) (Who, error) {
+	address, err := ParseAddress(text)
+	if err == nil {
+		return Who{whoAddress, address}, nil
+	}
+	switch {
+	case text == "*" || text == "all" || text == "any" || text == "everyone":
+		return Who{}, fmt.Errorf("%q: to admit every address that can receive mail, write anyone", text)
+	case strings.HasPrefix(text, "@"):
+		return Who{}, fmt.Errorf("%q: to admit a domain, write *%s", text, text)
+	case !strings.Contains(text, "@") && strings.Contains(text, "."):
+		return Who{}, fmt.Errorf("%q: to admit a domain, write *@%s", text, text)
+	}
+	return Who{}, fmt.Errorf("%q: write an address (ann@example.com), a domain (*@example.com), group:<name> or anyone", text)
+}
+
+func validGroupName(name string) bool {
+	return name != "" && len(name) <= 64 && strings.Trim(name, prefixChars) == ""
+}
+
+// String returns the entry as it is written in a configuration.
+func (w Who) String() string {
+	switch w.kind {
+	case whoDomain:
+		return "*@" + w.value
+	case whoGroup:
+		return "group:" + w.value
+	}
+	return w.value
+}
+
+// covers says whether the entry covers the address, which is in the groups.
+func (w Who) covers(address string, groups []string) bool {
+	switch w.kind {
+	case whoAddress:
+		return w.value == address
+	case whoDomain:
+		_, domain := SplitAddress(address)
+		return w.value == domain
+	case whoGroup:
+		return slices.Contains(groups, w.value)
+	}
+	return true
+}
+
+// HeaderField is one more identity header; Value may hold placeholders of the
+// server.
+type HeaderField struct{ Name, Value string }
+
+// Rule is what one directive demands.
+type Rule struct {
+	// Matches says whether the rule is for a request. Nil: for every one.
+	Matches func(*http.Request) bool
+	// Allow and Deny are who may enter; Deny wins. Nobody is allowed by default.
+	Allow, Deny []Who
+	// MaxAge is how old the sign-in may be. 0: as old as the session.
+	MaxAge time.Duration
+	// Session overrides the terms of the configuration. Zero: does not.
+	Session SessionTerms
+	// Header are further identity headers.
+	Header []HeaderField
+	// Source is where the rule was written, for messages.
+	Source string
+}
+
+// Validate says whether the rule can be, and what to write instead.
+func (r *Rule) Validate() error {
+	if len(r.Allow) == 0 {
+		return errors.New("nobody may enter: name who, as in `email_auth *@example.com`, or write anyone")
+	}
+	if r.MaxAge < 0 || r.MaxAge > 0 && r.MaxAge < 10*time.Second {
+		return fmt.Errorf("max_age %s: write 10s or more, or nobody could enter in time", r.MaxAge)
+	}
+	for _, field := range r.Header {
+		if err := ValidateHeaderField(field.Name); err != nil {
+			return err
+		}
+	}
+	return r.Session.Validate()
+}
+
+// admits says whether the rule lets the address in.
+func (r *Rule) admits(address string, groups []string) bool {
+	covers := func(w Who) bool { return w.covers(address, groups) }
+	return slices.ContainsFunc(r.Allow, covers) && !slices.ContainsFunc(r.Deny, covers)
+}
+
+// Verdict is what becomes of a request.
+type Verdict int
+
+const (
+	// SignIn asks for a sign-in. It is the zero value: what was not decided is
+	// refused.
+	SignIn Verdict = iota
+	// StepUp asks for a newer sign-in than the session's.
+	StepUp
+	// Refuse says that this address may not enter.
+	Refuse
+	// Admit passes the request on.
+	Admit
+)
+
+// Visitor is who asks, as far as a policy cares.
+type Visitor struct {
+	Email    string
+	Groups   []string
+	SignedIn time.Time
+}
+
+// Decision is a Verdict, with what an answer needs to say about it.
+type Decision struct {
+	Verdict Verdict
+	// MaxAge is the smallest of the rules, or 0. It is what StepUp asks for.
+	MaxAge time.Duration
+}
+
+// Decide says what becomes of a request at the time now that the rules are for.
+// v is nil where nobody is signed in. Every rule must admit; at least one must
+// be given. It is a pure function.
+func Decide(rules []*Rule, v *Visitor, now time.Time) Decision {
+	if v == nil || len(rules) == 0 {
+		return Decision{Verdict: SignIn}
+	}
+	d := Decision{Verdict: Admit}
+	for _, rule := range rules {
+		if !rule.admits(v.Email, v.Groups) {
+			return Decision{Verdict: Refuse}
+		}
+		if rule.MaxAge > 0 && (d.MaxAge == 0 || rule.MaxAge < d.MaxAge) {
+			d.MaxAge = rule.MaxAge
+		}
+	}
+	if d.MaxAge > 0 && now.Sub(v.SignedIn) > d.MaxAge {
+		d.Verdict = StepUp
+	}
+	return d
+}

@@ -1,0 +1,216 @@
+package gateway
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/postern-auth/postern/store"
+)
+
+// Session is what a verified sign-in request becomes: one browser signed in at
+// one site. The store knows it by a hash of its secret.
+type Session struct {
+	Site  string `json:"site"`
+	Email string `json:"email"`
+	// Subject is the random id of the address, the same at all sites.
+	Subject string `json:"subject"`
+	// Method is "code" or "link".
+	Method   string    `json:"method"`
+	SignedIn time.Time `json:"signed_in"`
+	// LastSeen is written now and then, not at every request.
+	LastSeen time.Time     `json:"last_seen"`
+	Expires  time.Time     `json:"expires"`
+	Idle     time.Duration `json:"idle"`
+	Device   string        `json:"device"`
+	Network  string        `json:"network"`
+	Request  string        `json:"request"`
+	// ReplacedBy is the hash of the session that took this one's place in the
+	// same browser for the same address. This one is over; open streams live on
+	// with that one.
+	ReplacedBy string `json:"replaced_by,omitempty"`
+
+	// hash is the one the session is stored under.
+	hash string
+}
+
+// secretLength is that of a session's or a binding's secret, in bytes: 256
+// bits.
+const secretLength = 32
+
+func newSecret() string { return base64.RawURLEncoding.EncodeToString(randomBytes(secretLength)) }
+
+func sessionKey(hash string) string { return "session/" + hash }
+
+// sessionHash returns "" for "".
+func (e *Engine) sessionHash(secret string) string {
+	if secret == "" {
+		return ""
+	}
+	return e.keys.hash("session", secret)
+}
+
+// live says whether the session is one at the time. Idle is compared with the
+// slack that LastSeen may be behind by, so that nobody is thrown out early.
+func (s *Session) live(now time.Time) bool {
+	return s.ReplacedBy == "" && now.Before(s.Expires) && now.Before(s.LastSeen.Add(s.Idle+touchEvery(s.Idle)))
+}
+
+// touchEvery is how exact LastSeen is: a twentieth of the idle time, and at
+// most 5 minutes.
+func touchEvery(idle time.Duration) time.Duration { return min(idle/20, 5*time.Minute) }
+
+// OpenSession is what Open needs to know.
+type OpenSession struct {
+	Site *Site
+	// Secret is the new session's; the caller hands it to the browser.
+	Secret, Email, Method, Request string
+	// Replaces is the secret of the session that ends in that browser, if any.
+	Replaces            string
+	ClientIP, UserAgent string
+}
+
+// Open makes a session of a verified sign-in, and then ends the one that the
+// browser had before.
+func (e *Engine) Open(ctx context.Context, in OpenSession) (Session, error) {
+	subject, err := e.subject(ctx, in.Email)
+	if err != nil {
+		return Session{}, err
+	}
+	now := e.now()
+	terms := in.Site.terms(in.Email, e.config.Session)
+	session := Session{
+		Site: in.Site.Host, Email: in.Email, Subject: subject, Method: in.Method, Request: in.Request,
+		SignedIn: now, LastSeen: now, Expires: now.Add(terms.Lifetime), Idle: terms.Idle,
+		Device: DescribeDevice(in.UserAgent), Network: in.ClientIP,
+		hash: e.sessionHash(in.Secret),
+	}
+	if err := store.Put(ctx, e.store, sessionKey(session.hash), terms.Lifetime, session); err != nil {
+		return Session{}, fmt.Errorf("saving session: %w", err)
+	}
+	if err := e.replace(ctx, in.Site, in.Replaces, &session); err != nil {
+		return Session{}, err
+	}
+	return session, nil
+}
+
+// replace ends the session that another one follows in the same browser.
+func (e *Engine) replace(ctx context.Context, site *Site, secret string, next *Session) error {
+	if secret == "" {
+		return nil
+	}
+	hash := e.sessionHash(secret)
+	err := store.Change(ctx, e.store, sessionKey(hash), time.Hour, func(old *Session) (*Session, error) {
+		switch {
+		case old == nil || old.Site != site.Host:
+			return nil, ErrNoSession
+		case old.Email != next.Email:
+			return nil, nil // nobody's streams live on
+		}
+		old.ReplacedBy = next.hash
+		return old, nil
+	})
+	if err != nil && !errors.Is(err, ErrNoSession) {
+		return fmt.Errorf("ending the session before: %w", err)
+	}
+	e.node.streams.sweep()
+	return nil
+}
+
+// Identify returns the live session of the site that the secret belongs to, or
+// ErrNoSession. It counts as activity.
+func (e *Engine) Identify(ctx context.Context, site *Site, secret string) (*Session, error) {
+	if len(secret) != base64.RawURLEncoding.EncodedLen(secretLength) {
+		return nil, ErrNoSession
+	}
+	session, err := e.session(ctx, e.sessionHash(secret))
+	if err != nil {
+		return nil, err
+	}
+	if session.Site != site.Host {
+		return nil, ErrNoSession
+	}
+	e.touch(ctx, session)
+	return session, nil
+}
+
+// session loads a live session, or fails with ErrNoSession.
+func (e *Engine) session(ctx context.Context, hash string) (*Session, error) {
+	session, err := store.Load[Session](ctx, e.store, sessionKey(hash))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrNoSession
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading session: %w", err)
+	}
+	if !session.live(e.now()) {
+		return nil, ErrNoSession
+	}
+	session.hash = hash
+	return &session, nil
+}
+
+// touch notes that the session was used. Failing to is no reason to refuse
+// anybody: a full disk keeps serving those who are in.
+func (e *Engine) touch(ctx context.Context, s *Session) {
+	now := e.now()
+	if now.Sub(s.LastSeen) < touchEvery(s.Idle) {
+		return
+	}
+	err := store.Change(ctx, e.store, sessionKey(s.hash), s.Expires.Sub(now), func(old *Session) (*Session, error) {
+		if old == nil || old.ReplacedBy != "" {
+			return nil, ErrNoSession // ended meanwhile: it must not come back
+		}
+		old.LastSeen = now
+		return old, nil
+	})
+	if err != nil && !errors.Is(err, ErrNoSession) && ctx.Err() == nil {
+		e.log.Warn("cannot note that a session was used", "site", s.Site, "error", err)
+	}
+}
+
+// End ends the session that the secret belongs to, if it is one of the site.
+// When it returns nil, the session is over for good.
+func (e *Engine) End(ctx context.Context, site *Site, secret string) error {
+	if secret == "" {
+		return nil
+	}
+	err := store.Change(ctx, e.store, sessionKey(e.sessionHash(secret)), 0, func(old *Session) (*Session, error) {
+		if old == nil || old.Site != site.Host {
+			return nil, ErrNoSession
+		}
+		return nil, nil
+	})
+	if errors.Is(err, ErrNoSession) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ending session: %w", err)
+	}
+	e.node.streams.sweep()
+	e.log.Info("signed out", "site", site.Host)
+	return nil
+}
+
+// user is what is kept of an address beyond its sessions.
+type user struct {
+	Subject string `json:"subject"`
+}
+
+// subject returns the random id of an address, which its first sign-in makes.
+func (e *Engine) subject(ctx context.Context, email string) (string, error) {
+	var subject string
+	err := store.Change(ctx, e.store, "user/"+email, 0, func(old *user) (*user, error) {
+		if old == nil {
+			old = &user{Subject: base64.RawURLEncoding.EncodeToString(randomBytes(16))}
+		}
+		subject = old.Subject
+		return old, nil
+	})
+	if err != nil {
+		return "", fmt.Errorf("saving the subject of an address: %w", err)
+	}
+	return subject, nil
+}

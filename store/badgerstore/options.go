@@ -1,0 +1,52 @@
+package badgerstore
+
+import (
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/postern-auth/postern/store"
+)
+
+// Badger's defaults are for hundreds of gigabytes. These are for some thousand
+// small records in little memory, and for a small free floor (see disk.go): a
+// flush or a compaction writes its new files before it removes the old ones,
+// so their size is the room it needs.
+const (
+	memTableSize  = 2 << 20 // a log file is twice as long, and sparse
+	baseTableSize = 1 << 20
+	baseLevelSize = 4 << 20
+
+	defaultTidyEvery = 3 * time.Hour
+)
+
+func (s *Store) options() badger.Options {
+	return badger.DefaultOptions(s.cfg.Dir).
+		WithInMemory(s.cfg.InMemory).
+		WithLogger(logger{s.cfg.Log}).
+		WithMetricsEnabled(false). // they are global: two stores would share them
+		WithMemTableSize(memTableSize).
+		WithNumMemtables(2).
+		WithBaseTableSize(baseTableSize).
+		WithBaseLevelSize(baseLevelSize).
+		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(6).
+		WithNumCompactors(2). // the least that Badger takes
+		// All values are in the tables and none in the value log, which then
+		// needs no collecting. In memory a value as long as the threshold panics.
+		WithValueThreshold(store.MaxValue + 1<<10).
+		WithValueLogFileSize(1 << 20).
+		// Without compression the tables are read where they are mapped, which
+		// is twice as fast as through Badger's cache.
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		// Each table is verified when it is opened: compaction would quietly
+		// drop what comes after a damaged block.
+		WithChecksumVerificationMode(options.OnTableRead).
+		WithIndexCacheSize(0).
+		WithNumGoroutines(1).
+		// The committer is the only writer, and syncs once for each batch.
+		WithDetectConflicts(false).
+		WithSyncWrites(false)
+}

@@ -1,0 +1,45 @@
+package badgerstore
+
+import (
+	"fmt"
+	"time"
+)
+
+// reopenEvery is the time between two attempts to open a database that failed.
+const reopenEvery = time.Second
+
+// fail gives up the database after a commit that went wrong: what is in its
+// memory may now differ from what is on disk, and Badger ends the process at
+// the next write if it could not make its next log file (too many open files).
+// A database opened anew has what is on disk. Until then all calls fail.
+func (s *Store) fail(cause error) {
+	s.cfg.Log.Error("the database failed and is opened anew", "folder", s.cfg.Dir, "error", cause)
+	s.mu.Lock()
+	db := s.db
+	s.db = nil
+	s.failure = fmt.Errorf("badgerstore: the database in %s failed and is not open again yet: %w", s.cfg.Dir, cause)
+	s.mu.Unlock()
+	if err := db.Close(); err != nil {
+		s.cfg.Log.Warn("closing the failed database", "folder", s.cfg.Dir, "error", err)
+	}
+	if !s.cfg.InMemory {
+		s.reopen()
+	}
+}
+
+// reopen tries to open the database again. The committer alone calls it.
+func (s *Store) reopen() {
+	if s.cfg.InMemory {
+		return // there is nothing to come back to
+	}
+	db, err := s.open()
+	if err != nil {
+		s.cfg.Log.Error("the database cannot be opened anew", "folder", s.cfg.Dir, "error", err)
+		return
+	}
+	s.version = max(s.version, db.MaxVersion())
+	s.mu.Lock()
+	s.db, s.failure = db, nil
+	s.mu.Unlock()
+	s.cfg.Log.Info("the database is open again", "folder", s.cfg.Dir)
+}

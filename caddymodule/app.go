@@ -53,7 +53,7 @@ type App struct {
 	log    *slog.Logger
 	config gateway.Config
 	folder string
-	root   context.Context
+	ctx    caddy.Context
 
 	mu       sync.Mutex
 	handlers []*Handler
@@ -145,7 +145,7 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // works beside a running server.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.log = ctx.Slogger()
-	a.root = ctx
+	a.ctx = ctx
 	a.ready = make(chan struct{})
 	var err error
 	if a.folder, err = a.storeFolder(); err != nil {
@@ -345,11 +345,7 @@ func (a *App) bind() error {
 }
 
 func (a *App) httpApp() (*caddyhttp.App, error) {
-	ctx, ok := a.root.(caddy.Context)
-	if !ok {
-		return nil, errors.New("no Caddy context")
-	}
-	app, err := ctx.App("http")
+	app, err := a.ctx.App("http")
 	if err != nil {
 		return nil, err
 	}

@@ -1,11 +1,11 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,7 +41,6 @@ type Handler struct {
 	rule   *gateway.Rule
 	origin string // "" where it is derived
 	host   string // of origin; may begin with "*."
-	http   *caddyhttp.App
 
 	// place and neighbours are set before the app starts: where in the routes
 	// this handler is, and all handlers of its server.
@@ -167,11 +166,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 
 // setPlaceholders tells Caddy who the user is, as its own authentication does.
 func setPlaceholders(repl *caddy.Replacer, id gateway.Identity) {
-	groups, _ := json.Marshal(id.Groups)
-	_ = groups
 	repl.Set("http.auth.user.id", id.Email)
 	repl.Set("http.auth.user.email", id.Email)
-	repl.Set("http.auth.user.groups", joinGroups(id.Groups))
+	repl.Set("http.auth.user.groups", strings.Join(id.Groups, ","))
 	repl.Set("http.auth.user.method", id.Method)
 }
 
@@ -217,7 +214,7 @@ func (h *Handler) names(host string) bool {
 	case host == "":
 		return false
 	case h.origin != "":
-		return matchesPattern(h.host, host)
+		return gateway.MatchesHost(h.host, host)
 	case h.place.loopback && gateway.IsLoopbackName(host):
 		return true
 	}
@@ -261,13 +258,10 @@ func (h *Handler) makeSite(key siteKey) *gateway.Site {
 // originOf returns the public origin of a site, and others that name it too.
 func (h *Handler) originOf(key siteKey) (origin string, others []string) {
 	if h.origin != "" {
-		return replaceWildcard(h.origin, h.host, key.host), nil
+		return strings.Replace(h.origin, h.host, key.host, 1), nil
 	}
-	base := key.scheme + "://" + bracketed(key.host)
-	exact := base
-	if key.port != "" && key.port != map[string]string{"http": "80", "https": "443"}[key.scheme] {
-		exact = base + ":" + key.port
-	}
+	base := gateway.FormatOrigin(key.scheme, key.host, "")
+	exact := gateway.FormatOrigin(key.scheme, key.host, key.port)
 	// Caddy's http_port and https_port are what its outside sees as 80 and 443,
 	// as its own redirects have it; on loopback there is no outside.
 	if h.isPublicPort(key) && !gateway.IsLoopbackName(key.host) {

@@ -213,6 +213,7 @@ func (d *Door) problem(w http.ResponseWriter, r *http.Request, v *visit, status 
 // redirect answers with 303 to a path of the site.
 func (d *Door) redirect(w http.ResponseWriter, path string) {
 	secureHeaders(w.Header())
+	w.Header().Del("Content-Type")
 	w.Header().Set("Location", path)
 	w.WriteHeader(http.StatusSeeOther)
 }

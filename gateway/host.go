@@ -81,3 +81,14 @@ func isLoopbackIP(ip string) bool {
 	addr, err := netip.ParseAddr(ip)
 	return err == nil && addr.Unmap().IsLoopback()
 }
+
+// MatchesHost says whether the host is the pattern, or one label below it where
+// the pattern begins with "*.".
+func MatchesHost(pattern, host string) bool {
+	below, ok := strings.CutPrefix(pattern, "*.")
+	if !ok {
+		return pattern == host
+	}
+	label, rest, found := strings.Cut(host, ".")
+	return found && label != "" && rest == below
+}

@@ -82,6 +82,9 @@ func (w Who) String() string {
 	return w.value
 }
 
+// Group returns the name of the group that the entry is, if it is one.
+func (w Who) Group() (name string, ok bool) { return w.value, w.kind == whoGroup }
+
 // covers says whether the entry covers the address, which is in the groups.
 func (w Who) covers(address string, groups []string) bool {
 	switch w.kind {

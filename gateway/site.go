@@ -110,18 +110,17 @@ func ParseOrigin(text string, wildcard bool) (origin, host string, err error) {
 	case !validHost(strings.TrimPrefix(host, "*.")):
 		return bad("its host is not valid")
 	}
-	origin = u.Scheme + "://" + bracketed(host)
-	if port := u.Port(); port != "" && port != defaultPort(u.Scheme) {
-		origin += ":" + port
-	}
-	return origin, host, nil
+	return FormatOrigin(u.Scheme, host, u.Port()), host, nil
 }
 
-func defaultPort(scheme string) string {
-	if scheme == "https" {
-		return "443"
+// FormatOrigin writes an origin (WHATWG URL: the scheme's own port is left out).
+// port may be empty.
+func FormatOrigin(scheme, host, port string) string {
+	origin := scheme + "://" + bracketed(host)
+	if port == "" || scheme == "https" && port == "443" || scheme == "http" && port == "80" {
+		return origin
 	}
-	return "80"
+	return origin + ":" + port
 }
 
 // shorter returns the smaller of two durations of which zero means not set.

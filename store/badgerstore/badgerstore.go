@@ -47,7 +47,7 @@ type Config struct {
 	// nearly full; below that Open fails too. Default: 32 MB.
 	FreeFloor uint64
 	// TidyEvery is the time between two runs that drop expired and replaced
-	// values from the disk. Default: 3 hours.
+	// values from the disk. Default: 6 hours.
 	TidyEvery time.Duration
 	// InMemory keeps everything in memory, for tests: Dir must be empty, and
 	// all is lost on Close.
@@ -69,7 +69,10 @@ type Store struct {
 	pending sync.WaitGroup // updates that may still send to queue
 	workers sync.WaitGroup // committer and tidier
 	once    sync.Once
-	version uint64 // of the last commit; the committer's own
+
+	// The committer's own.
+	version  uint64        // of the last commit
+	released chan struct{} // closed when the database that failed is closed
 
 	mu       sync.RWMutex // held while db is used, but for the committer
 	db       *badger.DB   // nil when closed, or failed and not yet reopened

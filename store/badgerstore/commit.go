@@ -27,8 +27,10 @@ type update struct {
 	key  []byte
 	keep time.Duration
 	fn   func(old []byte) ([]byte, error)
-	err  error      // what became of it; the committer's own
-	done chan error // gets err
+
+	anyway bool       // even where the disk has little room
+	err    error      // what became of it; the committer's own
+	done   chan error // gets err; has room for it
 
 	mu   sync.Mutex // held while fn runs
 	gone bool       // the caller has left: fn must not run any more
@@ -39,14 +41,17 @@ func (s *Store) Update(ctx context.Context, key string, keep time.Duration, fn f
 	if err := checkKey(key); err != nil {
 		return err
 	}
+	return s.submit(ctx, &update{key: badgerKey(key), keep: keep, fn: fn, done: make(chan error, 1)})
+}
+
+// submit hands u to the committer and waits for its answer.
+func (s *Store) submit(ctx context.Context, u *update) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
 	s.pending.Add(1)
 	s.mu.RUnlock()
 	defer s.pending.Done()
-
-	u := &update{key: badgerKey(key), keep: keep, fn: fn, done: make(chan error, 1)}
 	select {
 	case s.queue <- u:
 	case <-ctx.Done():
@@ -76,9 +81,7 @@ func (s *Store) commitLoop() {
 				batch = s.commit(batch)
 			}
 		case <-retry.C:
-			if s.db == nil {
-				s.reopen()
-			}
+			s.reopen()
 		}
 	}
 }
@@ -189,7 +192,7 @@ func (u *update) apply(txn *badger.Txn, r room) (int, error) {
 		return 0, nil
 	case value == nil:
 		return len(u.key) + entryBytes, txn.Delete(u.key)
-	case r != roomPlenty && (!had || len(value) > oldLen):
+	case r != roomPlenty && !u.anyway && (!had || len(value) > oldLen):
 		return 0, store.ErrFull
 	}
 	e := badger.NewEntry(u.key, append([]byte{}, value...))

@@ -147,11 +147,11 @@ func runOutOfFiles(dir string) error {
 		return err
 	}
 	for range 100 {
-		if time.Sleep(100 * time.Millisecond); put(n) == nil {
+		if time.Sleep(100 * time.Millisecond); put(n-1) == nil {
 			break
 		}
 	}
-	for i := range n - 1 {
+	for i := range n {
 		if _, err := s.Get(context.Background(), fmt.Sprint("k", i)); err != nil {
 			return fmt.Errorf("value %d of %d: %w", i, n, err)
 		}

@@ -18,7 +18,7 @@ const (
 	baseTableSize = 1 << 20
 	baseLevelSize = 4 << 20
 
-	defaultTidyEvery = 3 * time.Hour
+	defaultTidyEvery = 6 * time.Hour
 )
 
 func (s *Store) options() badger.Options {

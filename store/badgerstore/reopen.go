@@ -13,24 +13,33 @@ const reopenEvery = time.Second
 // the next write if it could not make its next log file (too many open files).
 // A database opened anew has what is on disk. Until then all calls fail.
 func (s *Store) fail(cause error) {
-	s.cfg.Log.Error("the database failed and is opened anew", "folder", s.cfg.Dir, "error", cause)
+	s.cfg.Log.Error("the database failed and will be opened anew", "folder", s.cfg.Dir, "error", cause)
 	s.mu.Lock()
 	db := s.db
 	s.db = nil
 	s.failure = fmt.Errorf("badgerstore: the database in %s failed and is not open again yet: %w", s.cfg.Dir, cause)
 	s.mu.Unlock()
-	if err := db.Close(); err != nil {
-		s.cfg.Log.Warn("closing the failed database", "folder", s.cfg.Dir, "error", err)
-	}
-	if !s.cfg.InMemory {
-		s.reopen()
-	}
+	// Badger closes when it has flushed what it can, and tries until it can.
+	released := make(chan struct{})
+	s.released = released
+	s.workers.Go(func() {
+		defer close(released)
+		if err := db.Close(); err != nil {
+			s.cfg.Log.Warn("closing the failed database", "folder", s.cfg.Dir, "error", err)
+		}
+	})
 }
 
-// reopen tries to open the database again. The committer alone calls it.
+// reopen opens a database that failed, if it failed and is closed by now. The
+// committer alone calls it. What was in memory has nothing to come back to.
 func (s *Store) reopen() {
-	if s.cfg.InMemory {
-		return // there is nothing to come back to
+	if s.db != nil || s.cfg.InMemory {
+		return
+	}
+	select {
+	case <-s.released:
+	default:
+		return
 	}
 	db, err := s.open()
 	if err != nil {

@@ -1,0 +1,286 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/postern-auth/postern/gateway"
+)
+
+// placement is where a handler stands in the routes of a server: what the
+// matchers around it let through.
+type placement struct {
+	// hosts are those that the matchers around name, wildcards included. Nil:
+	// none does, so any host comes through.
+	hosts []string
+	// loopback says that the server is reached from this machine alone.
+	loopback bool
+	// blocked is a matcher around that keeps the pages away, if there is one.
+	blocked string
+}
+
+func (p placement) names(host string) bool {
+	return slices.ContainsFunc(p.hosts, func(pattern string) bool { return gateway.MatchesHost(pattern, host) })
+}
+
+// or is the placement of a handler that stands in two places, as one with
+// several addresses does.
+func (p placement) or(other placement) placement {
+	return placement{hosts: append(p.hosts, other.hosts...), loopback: p.loopback || other.loopback}
+}
+
+// found is told of each handler of ours in the routes. It is not provisioned
+// where the routes are not yet.
+type found func(placement, *Handler) error
+
+// walkServer finds our handlers in the routes of a server, whether they are
+// provisioned or not. prefix is that of the pages.
+func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
+	at := placement{loopback: listensOnLoopback(server.Listen)}
+	if err := walkRoutes(server.Routes, at, prefix, fn); err != nil {
+		return err
+	}
+	for _, route := range server.NamedRoutes {
+		// Where a named route is invoked is not known here: any host may come.
+		if err := walkRoutes(caddyhttp.RouteList{*route}, at, prefix, fn); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func listensOnLoopback(addresses []string) bool {
+	for _, address := range addresses {
+		parsed, err := caddy.ParseNetworkAddress(address)
+		if err != nil || parsed.IsUnixNetwork() {
+			return false
+		}
+		ip, err := netip.ParseAddr(parsed.Host)
+		if parsed.Host != "localhost" && (err != nil || !ip.IsLoopback()) {
+			return false
+		}
+	}
+	return len(addresses) > 0
+}
+
+func walkRoutes(routes caddyhttp.RouteList, at placement, prefix string, fn found) error {
+	for _, route := range routes {
+		inside, err := at.within(route, prefix)
+		if err != nil {
+			return err
+		}
+		for _, handler := range route.Handlers {
+			if err := walkHandler(handler, inside, prefix, fn); err != nil {
+				return err
+			}
+		}
+		if len(route.Handlers) > 0 {
+			continue
+		}
+		for _, raw := range route.HandlersRaw {
+			if err := walkRaw(raw, inside, prefix, fn); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func walkHandler(handler caddyhttp.MiddlewareHandler, at placement, prefix string, fn found) error {
+	switch h := handler.(type) {
+	case *Handler:
+		return fn(at, h)
+	case *caddyhttp.Subroute:
+		return walkRoutes(h.Routes, at, prefix, fn)
+	}
+	return nil
+}
+
+func walkRaw(raw json.RawMessage, at placement, prefix string, fn found) error {
+	var module struct {
+		Handler string `json:"handler"`
+	}
+	if err := json.Unmarshal(raw, &module); err != nil {
+		return fmt.Errorf("reading a handler: %w", err)
+	}
+	switch module.Handler {
+	case directive:
+		h := new(Handler)
+		if err := json.Unmarshal(raw, h); err != nil {
+			return fmt.Errorf("reading %s: %w", directive, err)
+		}
+		return fn(at, h)
+	case "subroute":
+		var routes caddyhttp.Subroute
+		if err := json.Unmarshal(raw, &routes); err != nil {
+			return fmt.Errorf("reading a subroute: %w", err)
+		}
+		return walkRoutes(routes.Routes, at, prefix, fn)
+	}
+	return nil
+}
+
+// within is the placement inside a route. A request for the pages comes through
+// where one of its matcher sets cares for nothing but the host, or for a path
+// that covers them.
+func (p placement) within(route caddyhttp.Route, prefix string) (placement, error) {
+	sets, err := matcherSets(route)
+	if err != nil || len(sets) == 0 {
+		return p, err
+	}
+	inside, open := placement{loopback: p.loopback, blocked: p.blocked}, false
+	anyHost := false
+	for _, set := range sets {
+		if set.lets(prefix) {
+			open = true
+			anyHost = anyHost || set.hosts == nil
+			inside.hosts = append(inside.hosts, set.hosts...)
+		}
+	}
+	if !open {
+		inside.blocked = sets[0].text
+	}
+	if anyHost || !open {
+		inside.hosts = p.hosts
+	}
+	return inside, nil
+}
+
+// matcherSet is what one of a route's matcher sets cares for.
+type matcherSet struct {
+	hosts []string // nil: not for the host
+	paths []string // nil: not for the path
+	other bool     // for something else
+	text  string
+}
+
+// lets says whether a request for a page below the prefix can come through.
+func (s matcherSet) lets(prefix string) bool {
+	if s.other {
+		return false
+	}
+	return s.paths == nil || slices.ContainsFunc(s.paths, func(path string) bool {
+		stem, wild := strings.CutSuffix(path, "*")
+		return wild && strings.HasPrefix(prefix+"/", stem)
+	})
+}
+
+// matcherSets reads the matchers of a route in either form.
+func matcherSets(route caddyhttp.Route) ([]matcherSet, error) {
+	var sets []matcherSet
+	for _, matchers := range route.MatcherSets {
+		var set matcherSet
+		for _, matcher := range matchers {
+			set.add(matcher)
+		}
+		sets = append(sets, set)
+	}
+	if len(sets) > 0 {
+		return sets, nil
+	}
+	for _, raw := range route.MatcherSetsRaw {
+		var set matcherSet
+		if err := set.addRaw(raw); err != nil {
+			return nil, err
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}
+
+func (s *matcherSet) add(matcher any) {
+	switch m := matcher.(type) {
+	case *caddyhttp.MatchHost:
+		s.addHosts(*m)
+	case caddyhttp.MatchHost:
+		s.addHosts(m)
+	case *caddyhttp.MatchPath:
+		s.addPaths(*m)
+	case caddyhttp.MatchPath:
+		s.addPaths(m)
+	default:
+		s.other = true
+		if module, ok := matcher.(caddy.Module); ok {
+			s.text = module.CaddyModule().ID.Name()
+		}
+	}
+}
+
+func (s *matcherSet) addRaw(raw caddy.ModuleMap) error {
+	for name, value := range raw {
+		var list []string
+		switch name {
+		case "host", "path":
+			if err := json.Unmarshal(value, &list); err != nil {
+				return fmt.Errorf("reading the matcher %s: %w", name, err)
+			}
+		}
+		switch name {
+		case "host":
+			s.addHosts(list)
+		case "path":
+			s.addPaths(list)
+		default:
+			s.other, s.text = true, name
+		}
+	}
+	return nil
+}
+
+func (s *matcherSet) addHosts(hosts []string) {
+	for _, host := range hosts {
+		s.hosts = append(s.hosts, strings.ToLower(host))
+	}
+}
+
+func (s *matcherSet) addPaths(paths []string) {
+	s.paths = append(s.paths, paths...)
+	s.text = "path " + strings.Join(paths, " ")
+}
+
+// checkPlace says whether a handler can work where it stands.
+func checkPlace(at placement, h *Handler) error {
+	if at.blocked != "" {
+		return fmt.Errorf("%semail_auth stands inside a block that keeps its own pages away (matcher: %s); put it at the level of the site, with the matcher after its name, as in `email_auth /admin/* group:admins`", h.at(), at.blocked)
+	}
+	if h.Origin != "" {
+		return checkOrigin(at, h)
+	}
+	if at.loopback && at.hosts == nil {
+		return nil
+	}
+	if at.hosts == nil {
+		return fmt.Errorf("%semail_auth does not know the public address of this site, which answers for every host; say it, as in `origin https://wiki.example.com`", h.at())
+	}
+	for _, host := range at.hosts {
+		if strings.ContainsAny(host, "*{") && !gateway.IsLoopbackName(host) {
+			return fmt.Errorf("%semail_auth does not know which hosts of %s are yours; if all are, write `origin https://%s`", h.at(), host, host)
+		}
+	}
+	return nil
+}
+
+// checkOrigin finds an origin that cannot be that of the site's hosts.
+func checkOrigin(at placement, h *Handler) error {
+	_, named, err := gateway.ParseOrigin(h.Origin, true)
+	if err != nil {
+		return fmt.Errorf("%s%w", h.at(), err)
+	}
+	if isWildcard(named) {
+		return nil
+	}
+	for _, host := range at.hosts {
+		if len(at.hosts) > 1 && host != named {
+			return fmt.Errorf("%sorigin %s is one of several hosts of this site (%s): give each host a site of its own, or leave origin out", h.at(), h.Origin, strings.Join(at.hosts, ", "))
+		}
+	}
+	return nil
+}
+
+func isWildcard(host string) bool { return strings.HasPrefix(host, "*.") }

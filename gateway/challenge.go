@@ -113,6 +113,13 @@ func (e *Engine) start(ctx context.Context, in StartRequest, address, browser st
 		return Started{}, err
 	}
 	c := e.newChallenge(in, address, browser)
+	state, err := e.laneState(ctx, c)
+	if err != nil {
+		return Started{}, err
+	}
+	if state.codesStopped && c.Method == MethodCode {
+		c.Method = MethodLink // a code would be of no use for the rest of the day
+	}
 	wait, err := e.takeMail(ctx, c.Lane)
 	if err != nil {
 		return Started{}, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-auth/postern/gateway/mail"
@@ -22,6 +23,9 @@ type Engine struct {
 	config Config
 	log    *slog.Logger
 	memo   assertionMemo
+	// touchAfter is the Unix time before which LastSeen is not written, because
+	// it could not be.
+	touchAfter atomic.Int64
 }
 
 // NewEngine makes an engine over the node. The configuration's defaults are

@@ -48,6 +48,7 @@ type laneState struct {
 	attemptsLeft int
 	retryAfter   time.Duration // until there are attempts again
 	resendAfter  time.Duration // until there may be another mail
+	codesStopped bool          // by the daily cap
 }
 
 const sharedLane = "*"
@@ -141,6 +142,7 @@ func (e *Engine) laneState(ctx context.Context, c *challenge) (laneState, error)
 	var state laneState
 	state.attemptsLeft, state.retryAfter = l.attempts(now, e.config.Limits, isShared(c.Lane))
 	state.resendAfter = l.mailWait(now, e.config.Limits, isShared(c.Lane))
+	state.codesStopped = isShared(c.Lane) && l.AttemptsADay.left(Limit{DailyWrongCodes, day}) == 0
 	if a := l.Requests[c.ID]; a != nil {
 		state.used = a.Used
 	}

@@ -233,25 +233,27 @@ func (e *Engine) deliver(ctx context.Context, transport mail.Transport, d *deliv
 	if reason != "" {
 		e.log.Warn("not mailed", "request", queued.Request, "site", queued.Site, "reason", reason)
 	}
-	if reason != "" || err == nil && c == nil {
+	if reason != "" {
 		return true, 0
 	}
 	if err == nil {
 		wait, err = e.countMail(ctx, c, d, &queued)
 	}
-	if err == nil && wait == 0 {
+	if err == nil && wait == 0 && !c.Decoy {
 		err = e.hand(ctx, transport, c, &queued)
 	}
-	return e.judgeDelivery(d, &queued, wait, err)
+	return e.judgeDelivery(d, &queued, err == nil && c.Decoy, wait, err)
 }
 
-func (e *Engine) judgeDelivery(d *delivery, queued *queuedMail, wait time.Duration, err error) (bool, time.Duration) {
+func (e *Engine) judgeDelivery(d *delivery, queued *queuedMail, decoy bool, wait time.Duration, err error) (bool, time.Duration) {
 	log := e.log.With("request", queued.Request, "site", queued.Site)
 	var failed *mail.Error
 	switch {
 	case err == nil && wait > 0:
 		d.postponed = true
 		return false, wait
+	case err == nil && decoy:
+		return true, 0 // in silence: nobody is told that the address was refused
 	case err == nil:
 		log.Info("mailed", "seconds", e.now().Sub(queued.Queued).Round(time.Millisecond).Seconds())
 		return true, 0
@@ -272,7 +274,7 @@ func backoff(d *delivery) time.Duration {
 }
 
 // mailable returns the request that a queued mail is for, or why it is not sent.
-// Both are nothing for a refused address: its mail is done with in silence.
+// The mail of a refused address is counted as any other, but never handed over.
 func (e *Engine) mailable(ctx context.Context, queued *queuedMail) (c *challenge, reason string, err error) {
 	c, state, err := e.lookUp(ctx, queued.Site, queued.Request)
 	switch {
@@ -280,8 +282,6 @@ func (e *Engine) mailable(ctx context.Context, queued *queuedMail) (c *challenge
 		return nil, "its sign-in request expired", nil
 	case err != nil:
 		return nil, "", err
-	case c.Decoy:
-		return nil, "", nil
 	case state.used != nil:
 		return nil, "its sign-in request was answered meanwhile", nil
 	case c.Generation != queued.Generation:
@@ -300,7 +300,7 @@ func (e *Engine) countMail(ctx context.Context, c *challenge, d *delivery, queue
 		}
 		queued.Counted = wait == 0
 	}
-	if wait == 0 && !queued.InTotal {
+	if wait == 0 && !queued.InTotal && !c.Decoy {
 		err := e.take(ctx, "total", "total", e.config.Limits.Total)
 		var over *LimitError
 		if errors.As(err, &over) {

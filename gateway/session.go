@@ -156,7 +156,7 @@ func (e *Engine) session(ctx context.Context, hash string) (*Session, error) {
 // anybody: a full disk keeps serving those who are in.
 func (e *Engine) touch(ctx context.Context, s *Session) {
 	now := e.now()
-	if now.Sub(s.LastSeen) < touchEvery(s.Idle) {
+	if now.Sub(s.LastSeen) < touchEvery(s.Idle) || now.Unix() < e.touchAfter.Load() {
 		return
 	}
 	err := store.Change(ctx, e.store, sessionKey(s.hash), s.Expires.Sub(now), func(old *Session) (*Session, error) {
@@ -167,6 +167,7 @@ func (e *Engine) touch(ctx context.Context, s *Session) {
 		return old, nil
 	})
 	if err != nil && !errors.Is(err, ErrNoSession) && ctx.Err() == nil {
+		e.touchAfter.Store(now.Unix() + 10)
 		e.log.Warn("cannot note that a session was used", "site", s.Site, "error", err)
 	}
 }

@@ -7,10 +7,12 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// ErrAddress says that a text is not one plain email address. It is shown to people as it is.
+// ErrAddress says that a text is not one plain email address. It is shown to
+// people as it is.
 var ErrAddress = errors.New("not an email address that can sign in here: write one plain address, such as ann@example.com")
 
-// The limits of RFC 5321, section 4.5.3.1 (an address of 254 characters is what fits a path of 256 with its angle brackets), and of RFC 1035.
+// The limits of RFC 5321, section 4.5.3.1 (an address of 254 characters is what
+// fits a path of 256 with its angle brackets), and of RFC 1035.
 const (
 	maxAddress   = 254
 	maxLocalPart = 64
@@ -18,11 +20,13 @@ const (
 	maxLabel     = 63
 )
 
-// An internationalised label has up to four bytes a character, and this much is handed to the IDNA tables at most.
+// An internationalised label has up to four bytes a character, and this much is
+// handed to the IDNA tables at most.
 const maxAddressInput = 4 * maxAddress
 
-// Registration is the profile of RFC 5891 that maps nothing: a label that would have to be changed first (a full-width letter, a Kelvin sign, a
-// capital) is refused, since what a person sees would not be what decides.
+// Registration is the profile of RFC 5891 that maps nothing: a label that would
+// have to be changed first (a full-width letter, a Kelvin sign, a capital) is
+// refused, since what a person sees would not be what decides.
 var idnLabels = idna.New(
 	idna.ValidateForRegistration(),
 	idna.VerifyDNSLength(true),
@@ -33,9 +37,12 @@ var idnLabels = idna.New(
 	idna.BidiRule(),
 )
 
-// ParseAddress returns the one ASCII spelling of an email address that policy, limits, storage and RCPT TO all use: blanks around it trimmed, letters
-// in lower case, the local part a dot-atom of RFC 5321, the domain of two labels or more, in A-labels (RFC 5890) where it is internationalised.
-// Anything else, quoted local parts, address literals, display names, comments, lists and trailing dots among it, is ErrAddress.
+// ParseAddress returns the one ASCII spelling of an email address that policy,
+// limits, storage and RCPT TO all use: blanks around it trimmed, letters in
+// lower case, the local part a dot-atom of RFC 5321, the domain of two labels
+// or more, in A-labels (RFC 5890) where it is internationalised. Anything else,
+// quoted local parts, address literals, display names, comments, lists and
+// trailing dots among it, is ErrAddress.
 func ParseAddress(s string) (string, error) {
 	s = trimBlanks(s)
 	if len(s) > maxAddressInput || strings.Count(s, "@") != 1 {
@@ -52,7 +59,8 @@ func ParseAddress(s string) (string, error) {
 	return lowerASCII(local) + "@" + domain, nil
 }
 
-// ParseDomain returns the one ASCII spelling of the domain of an address, by the same rules as ParseAddress.
+// ParseDomain returns the one ASCII spelling of the domain of an address, by
+// the same rules as ParseAddress.
 func ParseDomain(s string) (string, error) {
 	s = trimBlanks(s)
 	if len(s) > maxAddressInput {
@@ -61,14 +69,17 @@ func ParseDomain(s string) (string, error) {
 	return parseDomain(s)
 }
 
-// SplitAddress cuts an address that ParseAddress returned into its local part and its domain.
+// SplitAddress cuts an address that ParseAddress returned into its local part
+// and its domain.
 func SplitAddress(addr string) (local, domain string) {
 	local, domain, _ = strings.Cut(addr, "@")
 	return local, domain
 }
 
-// LimitKey returns an address that ParseAddress returned without the +suffix of its local part (RFC 5233), so that one mailbox has one set of limits.
-// Nothing but limits may use it: two such addresses are two people to policy and storage.
+// LimitKey returns an address that ParseAddress returned without the +suffix of
+// its local part (RFC 5233), so that one mailbox has one set of limits. Nothing
+// but limits may use it: two such addresses are two people to policy and
+// storage.
 func LimitKey(addr string) string {
 	local, domain := SplitAddress(addr)
 	plus := strings.IndexByte(local, '+')
@@ -97,7 +108,8 @@ func parseDomain(s string) (string, error) {
 	return domain, nil
 }
 
-// parseLabel works label by label, so that dots are split here, as ASCII, and never by a table that knows other dots.
+// parseLabel works label by label, so that dots are split here, as ASCII, and
+// never by a table that knows other dots.
 func parseLabel(s string) (string, bool) {
 	if isASCII(s) {
 		s = lowerASCII(s)
@@ -105,7 +117,8 @@ func parseLabel(s string) (string, bool) {
 			return s, isLDH(s)
 		}
 	}
-	// An A-label has to be what its own Unicode form encodes to, or two spellings would mean one domain.
+	// An A-label has to be what its own Unicode form encodes to, or two spellings
+	// would mean one domain.
 	ascii, err := idnLabels.ToASCII(s)
 	if err != nil || !isLDH(ascii) {
 		return "", false
@@ -117,7 +130,8 @@ func parseLabel(s string) (string, bool) {
 	return ascii, true
 }
 
-// isLDH reports whether a label has letters, digits and inner hyphens alone (RFC 5890, section 2.3.1).
+// isLDH reports whether a label has letters, digits and inner hyphens alone
+// (RFC 5890, section 2.3.1).
 func isLDH(s string) bool {
 	if s == "" || len(s) > maxLabel || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
@@ -130,8 +144,10 @@ func isLDH(s string) bool {
 	return true
 }
 
-// looksNumeric reports whether a last label makes the whole domain an IPv4 address to one parser or another: no top-level domain begins with a digit
-// (RFC 1123, section 2.1), and the WHATWG URL standard reads 127.0.0.0x1 as a number too.
+// looksNumeric reports whether a last label makes the whole domain an IPv4
+// address to one parser or another: no top-level domain begins with a digit
+// (RFC 1123, section 2.1), and the WHATWG URL standard reads 127.0.0.0x1 as a
+// number too.
 func looksNumeric(label string) bool {
 	return label[0] >= '0' && label[0] <= '9'
 }
@@ -171,7 +187,8 @@ func lowerByte(c byte) byte {
 	return c
 }
 
-// equalFoldASCII compares as HTTP does, without the letters beyond ASCII that strings.EqualFold takes for k and s.
+// equalFoldASCII compares as HTTP does, without the letters beyond ASCII that
+// strings.EqualFold takes for k and s.
 func equalFoldASCII(a, b string) bool {
 	if len(a) != len(b) {
 		return false

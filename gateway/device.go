@@ -11,7 +11,8 @@ const maxUserAgent = 512
 // userAgentMark says that a User-Agent with a mark in it is a thing.
 type userAgentMark struct{ mark, name string }
 
-// The order matters: nearly every browser names those before it as well, Chrome says Safari and Edge says Chrome.
+// The order matters: nearly every browser names those before it as well, Chrome
+// says Safari and Edge says Chrome.
 var knownBrowsers = []userAgentMark{
 	{"Edg/", "Edge"}, {"EdgA/", "Edge"}, {"EdgiOS/", "Edge"}, {"Edge/", "Edge"},
 	{"OPR/", "Opera"}, {"OPT/", "Opera"}, {"OPiOS/", "Opera"},
@@ -22,13 +23,15 @@ var knownBrowsers = []userAgentMark{
 	{"Trident/", "Internet Explorer"}, {"Safari/", "Safari"}, {"curl/", "curl"},
 }
 
-// iPhones say Mac OS X, Android says Linux, and an iPad says Macintosh, so there is no telling that one.
+// iPhones say Mac OS X, Android says Linux, and an iPad says Macintosh, so
+// there is no telling that one.
 var knownSystems = []userAgentMark{
 	{"iPhone", "iPhone"}, {"iPad", "iPad"}, {"Android", "Android"}, {"CrOS", "ChromeOS"}, {"Windows", "Windows"},
 	{"Macintosh", "Mac"}, {"FreeBSD", "FreeBSD"}, {"OpenBSD", "OpenBSD"}, {"Linux", "Linux"},
 }
 
-// DescribeDevice says in a few words which browser a User-Agent names, such as "Firefox on Linux". It has a fixed vocabulary, so that nothing a stranger
+// DescribeDevice says in a few words which browser a User-Agent names, such as
+// "Firefox on Linux". It has a fixed vocabulary, so that nothing a stranger
 // wrote comes into a mail or a page.
 func DescribeDevice(userAgent string) string {
 	if len(userAgent) > maxUserAgent {
@@ -53,8 +56,9 @@ func findMark(words []userAgentMark, text string) string {
 	return ""
 }
 
-// NetworkOf returns the client network that limits count by: an IPv4 address as it is, the /64 of an IPv6 address, since a home or a server has at
-// least that many addresses of its own (RFC 6177), and "" for what is no IP address.
+// NetworkOf returns the client network that limits count by: an IPv4 address as
+// it is, the /64 of an IPv6 address, since a home or a server has at least that
+// many addresses of its own (RFC 6177), and "" for what is no IP address.
 func NetworkOf(ip string) string {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil {

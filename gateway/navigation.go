@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Kind says who waits for the answer to a request, and so in which form it can be refused.
+// Kind says who waits for the answer to a request, and so in which form it can
+// be refused.
 type Kind int
 
 // The kinds of requests.
@@ -26,9 +27,11 @@ func (k Kind) String() string {
 	return names[k]
 }
 
-// KindOf tells which kind a request is. A page navigation is known by its Fetch metadata (W3C Fetch Metadata Request Headers), or, where a browser
-// sends none, by an Accept that names text/html without the X-Requested-With of scripts. A navigation in a frame is a Program, since a sign-in page
-// must not be framed.
+// KindOf tells which kind a request is. A page navigation is known by its Fetch
+// metadata (W3C Fetch Metadata Request Headers), or, where a browser sends
+// none, by an Accept that names text/html without the X-Requested-With of
+// scripts. A navigation in a frame is a Program, since a sign-in page must not
+// be framed.
 func KindOf(r *http.Request) Kind {
 	switch {
 	case isUpgrade(r):
@@ -47,8 +50,10 @@ func KindOf(r *http.Request) Kind {
 	return Program
 }
 
-// IsTopLevelNavigation reports whether a request is a person's browser that opens a page as a tab of its own, as far as one can know: a GET which, if
-// it has Fetch metadata at all, says so, and no prefetch or prerendering. Only such a request may use up a link.
+// IsTopLevelNavigation reports whether a request is a person's browser that
+// opens a page as a tab of its own, as far as one can know: a GET which, if it
+// has Fetch metadata at all, says so, and no prefetch or prerendering. Only
+// such a request may use up a link.
 func IsTopLevelNavigation(r *http.Request) bool {
 	if r.Method != http.MethodGet {
 		return false
@@ -62,9 +67,11 @@ func IsTopLevelNavigation(r *http.Request) bool {
 		onlyValue(r.Header, "Sec-Fetch-Mode") == "navigate" && onlyValue(r.Header, "Sec-Fetch-Dest") == "document"
 }
 
-// SameOriginPost reports whether a page of this site, or the person by the browser's own means, sent a request: Sec-Fetch-Site is same-origin or none,
-// or, where a browser does not send that, Origin (RFC 6454) is one of origins, each written as browsers do, "https://host[:port]". A header
-// that comes twice, or not at all, counts for nothing.
+// SameOriginPost reports whether a page of this site, or the person by the
+// browser's own means, sent a request: Sec-Fetch-Site is same-origin or none,
+// or, where a browser does not send that, Origin (RFC 6454) is one of origins,
+// each written as browsers do, "https://host[:port]". A header that comes
+// twice, or not at all, counts for nothing.
 func SameOriginPost(r *http.Request, origins ...string) bool {
 	if _, sent := r.Header["Sec-Fetch-Site"]; sent {
 		site := onlyValue(r.Header, "Sec-Fetch-Site")
@@ -82,13 +89,15 @@ func SameOriginPost(r *http.Request, origins ...string) bool {
 	return false
 }
 
-// RefusedMethod reports whether a method is one that no upstream may see: TRACE, which answers with the request's cookies and identity headers
-// (RFC 9110, section 9.3.8), and CONNECT but for the extended one of RFC 8441.
+// RefusedMethod reports whether a method is one that no upstream may see:
+// TRACE, which answers with the request's cookies and identity headers (RFC
+// 9110, section 9.3.8), and CONNECT but for the extended one of RFC 8441.
 func RefusedMethod(r *http.Request) bool {
 	return equalFoldASCII(r.Method, http.MethodTrace) || equalFoldASCII(r.Method, http.MethodConnect) && !isExtendedConnect(r)
 }
 
-// isUpgrade knows the Upgrade of RFC 9110, section 7.8, and extended CONNECT, which has taken its place in HTTP/2 (RFC 8441) and HTTP/3 (RFC 9220).
+// isUpgrade knows the Upgrade of RFC 9110, section 7.8, and extended CONNECT,
+// which has taken its place in HTTP/2 (RFC 8441) and HTTP/3 (RFC 9220).
 func isUpgrade(r *http.Request) bool {
 	if isExtendedConnect(r) {
 		return true
@@ -96,7 +105,8 @@ func isUpgrade(r *http.Request) bool {
 	return r.ProtoMajor == 1 && len(r.Header["Upgrade"]) > 0 && hasOption(r.Header["Connection"], "upgrade")
 }
 
-// isExtendedConnect knows where Go's HTTP/2 server and quic-go's HTTP/3 server put the :protocol of a request.
+// isExtendedConnect knows where Go's HTTP/2 server and quic-go's HTTP/3 server
+// put the :protocol of a request.
 func isExtendedConnect(r *http.Request) bool {
 	if r.Method != http.MethodConnect {
 		return false
@@ -111,7 +121,8 @@ func isExtendedConnect(r *http.Request) bool {
 	return false
 }
 
-// isGRPC leaves out gRPC-Web: it is what scripts in pages speak, whose libraries read an HTTP status.
+// isGRPC leaves out gRPC-Web: it is what scripts in pages speak, whose
+// libraries read an HTTP status.
 func isGRPC(r *http.Request) bool {
 	if r.Method != http.MethodPost {
 		return false
@@ -152,7 +163,8 @@ func hasFetchMetadata(h http.Header) bool {
 	return false
 }
 
-// acceptsHTML reports whether text/html is named, and not with a weight of 0 (RFC 9110, section 12.4.2).
+// acceptsHTML reports whether text/html is named, and not with a weight of 0
+// (RFC 9110, section 12.4.2).
 func acceptsHTML(values []string) bool {
 	for _, value := range values {
 		for element := range strings.SplitSeq(value, ",") {
@@ -175,7 +187,8 @@ func hasZeroWeight(parameters string) bool {
 	return false
 }
 
-// hasOption reports whether a list of options, over all lines of a header, has one.
+// hasOption reports whether a list of options, over all lines of a header, has
+// one.
 func hasOption(values []string, option string) bool {
 	for _, value := range values {
 		for one := range strings.SplitSeq(value, ",") {
@@ -187,7 +200,8 @@ func hasOption(values []string, option string) bool {
 	return false
 }
 
-// onlyValue is the value of a header that comes once, or "": of two, one may be somebody else's.
+// onlyValue is the value of a header that comes once, or "": of two, one may be
+// somebody else's.
 func onlyValue(h http.Header, field string) string {
 	if values := h[field]; len(values) == 1 {
 		return values[0]

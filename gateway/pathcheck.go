@@ -18,15 +18,20 @@ const (
 	anyFlaw = flawDots | flawBackslash | flawSemicolon | flawControl | flawTooDeep
 )
 
-// maxDecodings bounds how often a path is decoded: what is encoded more often than this has no honest reason.
+// maxDecodings bounds how often a path is decoded: what is encoded more often
+// than this has no honest reason.
 const maxDecodings = 8
 
-// AmbiguousPath reports whether an upstream may take a path for another one than the gateway does: it holds a dot segment, a backslash, a semicolon or
-// a control character as it is or under any decoding: percent-encoding (RFC 3986) again and again, the %uXXXX of old servers, overlong UTF-8 (which
-// RFC 3629 forbids) and full-width dots and slashes. It takes the path as it came, still escaped, without the query.
+// AmbiguousPath reports whether an upstream may take a path for another one
+// than the gateway does: it holds a dot segment, a backslash, a semicolon or a
+// control character as it is or under any decoding: percent-encoding (RFC 3986)
+// again and again, the %uXXXX of old servers, overlong UTF-8 (which RFC 3629
+// forbids) and full-width dots and slashes. It takes the path as it came, still
+// escaped, without the query.
 func AmbiguousPath(rawPath string) bool { return pathFlaws(rawPath)&anyFlaw != 0 }
 
-// BelowPrefix reports whether a decoded path is the gateway's own: the prefix itself or anything below it.
+// BelowPrefix reports whether a decoded path is the gateway's own: the prefix
+// itself or anything below it.
 func BelowPrefix(path, prefix string) bool {
 	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
@@ -50,7 +55,8 @@ func pathFlaws(path string) pathFlaw {
 	return flaws
 }
 
-// isOrdinary is the quick way: nothing to decode, and no dot that begins or follows a segment of dots.
+// isOrdinary is the quick way: nothing to decode, and no dot that begins or
+// follows a segment of dots.
 func isOrdinary(path string) bool {
 	for i := range len(path) {
 		switch c := path[i]; {
@@ -101,8 +107,10 @@ func scanPath(path string) (flaws pathFlaw) {
 	return flaws
 }
 
-// pathChar reads one character of a path as the most credulous reader would: overlong UTF-8 is taken for what it encodes, compatibility forms of the
-// dot and the slash for these. Bytes that are no UTF-8 are utf8.RuneError, one at a time.
+// pathChar reads one character of a path as the most credulous reader would:
+// overlong UTF-8 is taken for what it encodes, compatibility forms of the dot
+// and the slash for these. Bytes that are no UTF-8 are utf8.RuneError, one at a
+// time.
 func pathChar(s string) (rune, int) {
 	if s[0] < utf8.RuneSelf {
 		return rune(s[0]), 1
@@ -120,7 +128,8 @@ func pathChar(s string) (rune, int) {
 	return c, size
 }
 
-// overlong reads an ASCII character that was encoded in two to six bytes, or returns size 0.
+// overlong reads an ASCII character that was encoded in two to six bytes, or
+// returns size 0.
 func overlong(s string) (c rune, size int) {
 	switch b := s[0]; {
 	case b == 0xc0 || b == 0xc1:
@@ -149,7 +158,8 @@ func overlong(s string) (c rune, size int) {
 	return c, size
 }
 
-// decodeOnce decodes %XX, %uXXXX and overlong UTF-8, and leaves a percent sign that begins no escape.
+// decodeOnce decodes %XX, %uXXXX and overlong UTF-8, and leaves a percent sign
+// that begins no escape.
 func decodeOnce(s string) string {
 	if strings.IndexByte(s, '%') < 0 && isASCII(s) {
 		return s
@@ -173,7 +183,8 @@ func decodeOnce(s string) string {
 	return string(out)
 }
 
-// unicodeEscape reads the %uXXXX that IIS took, with its best-fit mapping of full-width forms to ASCII.
+// unicodeEscape reads the %uXXXX that IIS took, with its best-fit mapping of
+// full-width forms to ASCII.
 func unicodeEscape(s string) (rune, bool) {
 	c, ok := hexValue(s, "%u", 4)
 	if !ok {

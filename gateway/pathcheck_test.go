@@ -72,7 +72,8 @@ func TestBelowPrefix(t *testing.T) {
 	}
 }
 
-// naivelyDotted is what an upstream might do: decode as often as it can, take every slash for one, and look at the segments.
+// naivelyDotted is what an upstream might do: decode as often as it can, take
+// every slash for one, and look at the segments.
 func naivelyDotted(path string) bool {
 	for range 20 {
 		for _, segment := range strings.FieldsFunc(path, func(c rune) bool { return c == '/' || c == '\\' }) {

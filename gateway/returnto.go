@@ -8,10 +8,14 @@ import (
 // maxReturnTo bounds the place that a sign-in returns to.
 const maxReturnTo = 2048
 
-// CleanReturnTo returns the path and query to which somebody goes after signing in, or "/" for anything that is not one on this very site: what
-// the WHATWG URL standard resolves to another origin ("//host", "/\host", tabs and line breaks that browsers leave out), dot segments under any
-// decoding, broken escapes, fragments, and pages below the prefix other than prefix + "/", by which a link could press a button of the gateway. The
-// result is ASCII, as a Location header has to be: other bytes, and a backslash in the query, are percent-encoded.
+// CleanReturnTo returns the path and query to which somebody goes after signing
+// in, or "/" for anything that is not one on this very site: what the WHATWG
+// URL standard resolves to another origin ("//host", "/\host", tabs and line
+// breaks that browsers leave out), dot segments under any decoding, broken
+// escapes, fragments, and pages below the prefix other than prefix + "/", by
+// which a link could press a button of the gateway. The result is ASCII, as a
+// Location header has to be: other bytes, and a backslash in the query, are
+// percent-encoded.
 func CleanReturnTo(s, prefix string) string {
 	const home = "/"
 	if len(s) > maxReturnTo || !strings.HasPrefix(s, "/") || !hasSoundBytes(s) {
@@ -35,7 +39,8 @@ func CleanReturnTo(s, prefix string) string {
 	return s
 }
 
-// hasSoundBytes reports whether there is nothing in s that a browser drops or cuts off at: control characters, blanks, a fragment.
+// hasSoundBytes reports whether there is nothing in s that a browser drops or
+// cuts off at: control characters, blanks, a fragment.
 func hasSoundBytes(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c <= ' ' || c == 0x7f || c == '#' {
@@ -56,8 +61,9 @@ func hasSoundEscapes(s string) bool {
 	return true
 }
 
-// plainestPath decodes a path as long as there is anything to decode, takes every kind of slash for a slash, and leaves out the parameters of
-// segments, so that nothing below the prefix hides from a comparison.
+// plainestPath decodes a path as long as there is anything to decode, takes
+// every kind of slash for a slash, and leaves out the parameters of segments,
+// so that nothing below the prefix hides from a comparison.
 func plainestPath(path string) string {
 	for range maxDecodings {
 		path = decodeOnce(path)
@@ -78,7 +84,8 @@ func plainestPath(path string) string {
 	return plain.String()
 }
 
-// escapeBytes percent-encodes what must not stand in a Location header as it is.
+// escapeBytes percent-encodes what must not stand in a Location header as it
+// is.
 func escapeBytes(s string) string {
 	if isASCII(s) && !strings.Contains(s, `\`) {
 		return s

@@ -77,8 +77,9 @@ func TestCleanReturnToOtherPrefix(t *testing.T) {
 	}
 }
 
-// browserPath resolves a reference against https://host/ as the URL parser of the WHATWG URL standard does, as far as a reference without a scheme
-// goes: the origin that it leads to, and the path after removing dot segments.
+// browserPath resolves a reference against https://host/ as the URL parser of
+// the WHATWG URL standard does, as far as a reference without a scheme goes:
+// the origin that it leads to, and the path after removing dot segments.
 func browserPath(ref string) (origin, path string) {
 	ref = strings.TrimFunc(ref, func(c rune) bool { return c <= ' ' })
 	ref = strings.NewReplacer("\t", "", "\n", "", "\r", "").Replace(ref)

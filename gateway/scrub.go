@@ -8,24 +8,30 @@ import (
 	"strings"
 )
 
-// identityFields are the names under which Postern, or a gateway that an application knew before, says who somebody is.
+// identityFields are the names under which Postern, or a gateway that an
+// application knew before, says who somebody is.
 var identityFields = []string{"Remote-User", "Remote-Email", "Remote-Groups", "Remote-Name"}
 
-// identityPrefix is the folded beginning of every name that is Postern's own, X-Postern-.
+// identityPrefix is the folded beginning of every name that is Postern's own,
+// X-Postern-.
 const identityPrefix = "xpostern"
 
-// maxField bounds the name of an identity header, so that names can be folded without allocating.
+// maxField bounds the name of an identity header, so that names can be folded
+// without allocating.
 const maxField = 128
 
-// HeaderGuard knows which header fields say who somebody is, and removes them from what a client sent. Names are compared with case folded and every
-// other character than a letter or digit left out: CGI, WSGI and others make one variable of Remote-User, remote_user and Remote.User. A HeaderGuard
-// is safe for concurrent use, since nothing changes it.
+// HeaderGuard knows which header fields say who somebody is, and removes them
+// from what a client sent. Names are compared with case folded and every other
+// character than a letter or digit left out: CGI, WSGI and others make one
+// variable of Remote-User, remote_user and Remote.User. A HeaderGuard is safe
+// for concurrent use, since nothing changes it.
 type HeaderGuard struct {
 	names map[string]bool // folded
 	first [256]bool       // the first bytes of those, by which most headers are told apart at once
 }
 
-// NewHeaderGuard returns a guard of Remote-User, Remote-Email, Remote-Groups, Remote-Name, everything that begins with X-Postern-, and extraFields.
+// NewHeaderGuard returns a guard of Remote-User, Remote-Email, Remote-Groups,
+// Remote-Name, everything that begins with X-Postern-, and extraFields.
 func NewHeaderGuard(extraFields []string) *HeaderGuard {
 	g := &HeaderGuard{names: make(map[string]bool)}
 	g.first[identityPrefix[0]] = true
@@ -50,8 +56,10 @@ func (g *HeaderGuard) Guards(field string) bool {
 	return g.names[string(name)] || strings.HasPrefix(string(name), identityPrefix)
 }
 
-// Scrub removes from a request what its client must not say: guarded headers and trailers, Postern's own cookies, and every option of Connection
-// (RFC 9110, section 7.6.1) by which a proxy behind would drop a header that is set after this. It must be called before identity headers are set.
+// Scrub removes from a request what its client must not say: guarded headers
+// and trailers, Postern's own cookies, and every option of Connection (RFC
+// 9110, section 7.6.1) by which a proxy behind would drop a header that is set
+// after this. It must be called before identity headers are set.
 func (g *HeaderGuard) Scrub(r *http.Request) {
 	g.scrubFields(r.Header)
 	stripOwnCookies(r.Header)
@@ -71,8 +79,10 @@ func (g *HeaderGuard) scrubFields(h http.Header) {
 	}
 }
 
-// mayHaveTrailers reports whether fields may still appear in r.Trailer when the body ends. HTTP/1.1 with chunks and HTTP/3 add whatever was sent
-// there, declared or not; HTTP/2 fills in only what was declared, and a declared name that was removed stays out.
+// mayHaveTrailers reports whether fields may still appear in r.Trailer when the
+// body ends. HTTP/1.1 with chunks and HTTP/3 add whatever was sent there,
+// declared or not; HTTP/2 fills in only what was declared, and a declared name
+// that was removed stays out.
 func mayHaveTrailers(r *http.Request) bool {
 	if r.Body == nil || r.Body == http.NoBody {
 		return false
@@ -80,7 +90,8 @@ func mayHaveTrailers(r *http.Request) bool {
 	return r.Trailer != nil || len(r.TransferEncoding) > 0 || r.ContentLength < 0 && r.ProtoMajor != 2
 }
 
-// scrubbedBody removes guarded trailers in the very Read that brings them, before a proxy that copies trailers at the end of the body sees it.
+// scrubbedBody removes guarded trailers in the very Read that brings them,
+// before a proxy that copies trailers at the end of the body sees it.
 type scrubbedBody struct {
 	io.ReadCloser
 	request *http.Request
@@ -95,14 +106,16 @@ func (b *scrubbedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close scrubs too, as net/http reads an unread body to its end there, trailers included.
+// Close scrubs too, as net/http reads an unread body to its end there, trailers
+// included.
 func (b *scrubbedBody) Close() error {
 	err := b.ReadCloser.Close()
 	b.guard.scrubFields(b.request.Trailer)
 	return err
 }
 
-// fold appends a name in lower case, without anything but ASCII letters and digits.
+// fold appends a name in lower case, without anything but ASCII letters and
+// digits.
 func foldField(to []byte, name string) []byte {
 	for i := range len(name) {
 		if c := name[i]; isAlphanumeric(c) {
@@ -122,7 +135,8 @@ func firstFolded(name string) byte {
 	return 0
 }
 
-// reduceConnection leaves only the options that have a meaning of their own: every other one names a header to be dropped.
+// reduceConnection leaves only the options that have a meaning of their own:
+// every other one names a header to be dropped.
 func reduceConnection(h http.Header, field string) {
 	values := h[field]
 	for _, value := range values {
@@ -167,8 +181,10 @@ func isHarmless(option string) bool {
 	return false
 }
 
-// notIdentity are the names, folded, that the header option must not take: those of RFC 9110 that steer the connection or the message, the options of
-// Connection that stay (a header named Close could be dropped by every client), and what Postern, Caddy or an upstream decides by.
+// notIdentity are the names, folded, that the header option must not take:
+// those of RFC 9110 that steer the connection or the message, the options of
+// Connection that stay (a header named Close could be dropped by every client),
+// and what Postern, Caddy or an upstream decides by.
 var notIdentity = map[string]string{
 	"cookie": "carries the visitor's cookies", "setcookie": "belongs to responses", "authorization": "belongs to the application",
 	"host": "names the site", "connection": "is hop-by-hop", "close": "is an option of Connection", "keepalive": "is hop-by-hop",
@@ -181,7 +197,8 @@ var notIdentity = map[string]string{
 	"remoteuser": "is always set", "remoteemail": "is always set", "remotegroups": "is always set",
 }
 
-// ValidateHeaderField reports why a name cannot be an identity header of its own, or nil.
+// ValidateHeaderField reports why a name cannot be an identity header of its
+// own, or nil.
 func ValidateHeaderField(name string) error {
 	if !isToken(name) {
 		return errors.New("not a header name: write letters, digits and hyphens, such as X-Webauth-User")
@@ -205,7 +222,8 @@ func ValidateHeaderField(name string) error {
 	return nil
 }
 
-// isToken reports whether s is a token of RFC 9110, section 5.6.2, as field names are.
+// isToken reports whether s is a token of RFC 9110, section 5.6.2, as field
+// names are.
 func isToken(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {

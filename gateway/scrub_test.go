@@ -102,7 +102,8 @@ func TestScrubConnection(t *testing.T) {
 	}
 }
 
-// copyingProxy passes requests on, and as Caddy's reverse_proxy does, copies the trailers of the request as they are when its body ends.
+// copyingProxy passes requests on, and as Caddy's reverse_proxy does, copies
+// the trailers of the request as they are when its body ends.
 type copyingProxy struct {
 	guard    *gateway.HeaderGuard
 	upstream string
@@ -340,7 +341,8 @@ func lowerLetters(s string) string {
 	return string(b)
 }
 
-// browserRequest is what Chrome sends for a page of an application with cookies of its own.
+// browserRequest is what Chrome sends for a page of an application with cookies
+// of its own.
 func browserRequest() *http.Request {
 	r := httptest.NewRequest("GET", "/wiki/start", nil)
 	for field, value := range map[string]string{

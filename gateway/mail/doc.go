@@ -16,9 +16,10 @@
 //	EHLO          no: policy towards this host
 //	AUTH          no: the credentials are at fault
 //	MAIL FROM     no: the sender's address is at fault
-//	RCPT TO       yes, but for 530, 534, 535 and 538, which ask for authentication
-//	DATA          yes, likewise
-//	end of DATA   yes, likewise; without an answer the mail may come twice
+//	RCPT TO       yes, but for 530, 534, 535, 538 and words about relaying or
+//	              authentication: then the server wants to know us first
+//	DATA          yes, but for the same codes
+//	end of DATA   yes, but for the same codes; without an answer the mail may come twice
 //
 // Whatever an operator can mend is temporary, so that mending it saves the
 // mails that wait. The package knows no sign-in requests, no queue and no

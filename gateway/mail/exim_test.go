@@ -178,7 +178,7 @@ func TestEximOperatorErrors(t *testing.T) {
 		config.Auth = "none"
 		// Exim says 550 at RCPT here, as it does for an unknown user.
 		checkError(t, newSMTP(t, config).Deliver(t.Context(), example()),
-			mail.Error{Permanent: true, Code: 550, Reason: "relay not permitted, authentication required"})
+			mail.Error{Code: 550, Reason: "relay not permitted, authentication required"})
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"regexp"
+	"time"
 )
 
 // step names a part of a delivery, as it stands in a reason.
@@ -34,7 +36,7 @@ func (s *SMTP) failure(ctx context.Context, at step, err error) *Error {
 	cause := scrub(s.cause(ctx, err))
 	words, code := describe(cause)
 	return &Error{
-		Permanent: permanent(at, code),
+		Permanent: permanent(at, code, words),
 		Code:      code,
 		Reason:    s.config.Addr + ": " + string(at) + ": " + words + remedy(at, cause),
 		Err:       cause,
@@ -44,21 +46,40 @@ func (s *SMTP) failure(ctx context.Context, at step, err error) *Error {
 // cause puts the end of the context in the place of what it caused, such as
 // "use of closed network connection". An answer of the server stays.
 func (s *SMTP) cause(ctx context.Context, err error) error {
-	if _, code := describe(err); code == 0 && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
-		return ctx.Err()
+	if _, code := describe(err); code != 0 {
+		return err
+	}
+	if end := ended(ctx); end != nil {
+		return end
 	}
 	return err
 }
 
+// ended is ctx.Err, but knows that a deadline passed before the context's own
+// timer does: a connection has the same deadline and may be quicker.
+func ended(ctx context.Context) error {
+	if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
+}
+
+// relaying finds the refusal of a server that would take the mail from somebody
+// who signed in. Most say so with the code of an unknown recipient.
+var relaying = regexp.MustCompile(`(?i)relay|authenticat`)
+
 // permanent tells whether a reply condemns this one mail: only a refusal of
 // its recipient or content does. Everything before is between the operator and
 // the server, and so is a server that asks for authentication late.
-func permanent(at step, code int) bool {
+func permanent(at step, code int, words string) bool {
 	switch code {
 	case 530, 534, 535, 538:
 		return false
 	}
-	return code >= 500 && code <= 599 && (at == stepRcpt || at == stepData || at == stepEnd)
+	if code < 500 || code > 599 {
+		return false
+	}
+	return at == stepData || at == stepEnd || at == stepRcpt && !relaying.MatchString(words)
 }
 
 // refused tells whether the server answered, so that it can still be talked to.

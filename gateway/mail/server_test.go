@@ -34,6 +34,7 @@ type testServer struct {
 	plain      bool     // offers AUTH without TLS
 	noTLS      bool
 	implicit   bool
+	maxTLS     uint16
 	mailError  error
 	rcptError  error
 	dataError  error
@@ -57,6 +58,7 @@ func (s *testServer) start(t *testing.T) *testServer {
 	s.pool.AddCert(certificate.Certificate())
 	config := certificate.TLS.Clone()
 	config.NextProtos = nil
+	config.MinVersion, config.MaxVersion = tls.VersionTLS10, s.maxTLS
 	certificate.Close()
 
 	server := smtp.NewServer(s)
@@ -77,6 +79,7 @@ func (s *testServer) start(t *testing.T) *testServer {
 	serving.Go(func() { _ = server.Serve(l) })
 	t.Cleanup(func() {
 		_ = server.Close()
+		_ = l.Close() // if the server did not come to know it yet
 		serving.Wait()
 	})
 	return s

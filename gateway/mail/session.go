@@ -8,8 +8,13 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// quitTimeout bounds the politeness of QUIT.
-const quitTimeout = 2 * time.Second
+const (
+	// quitTimeout bounds the politeness of QUIT.
+	quitTimeout = 2 * time.Second
+	// aliveTimeout bounds the wait for a connection that may be dead without
+	// telling, as behind a router that forgot it. A fresh one is quicker.
+	aliveTimeout = 5 * time.Second
+)
 
 // session is one connection that is ready for MAIL. One goroutine at a time
 // uses it.
@@ -31,6 +36,14 @@ func (c *session) watch(ctx context.Context) {
 func (c *session) unwatch() bool { return c.stop() }
 
 func (c *session) deadline(d time.Duration) { _ = c.conn.SetDeadline(time.Now().Add(d)) }
+
+// alive tells whether the server still listens.
+func (c *session) alive() bool {
+	usual := c.client.CommandTimeout
+	defer func() { c.client.CommandTimeout = usual }()
+	c.client.CommandTimeout = min(usual, aliveTimeout)
+	return c.client.Noop() == nil
+}
 
 // quit says good-bye and closes the connection. What the server answers no
 // longer matters.

@@ -70,7 +70,8 @@ func LoadSigner(domain, selector, keyFile string) (Signer, error) {
 }
 
 // Record returns the DNS name of the signer's public key and the TXT record
-// that has to stand there.
+// that has to stand there. In a zone file a text over 255 bytes, as an RSA key
+// makes, is written as several strings.
 func (s Signer) Record() (name, text string, err error) {
 	if s.options.Signer == nil {
 		return "", "", errors.New("no key is loaded")

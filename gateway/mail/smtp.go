@@ -36,7 +36,9 @@ func NewSMTP(config SMTPConfig) (*SMTP, error) {
 }
 
 // Deliver sends one mail and waits for the server to take it over. When as many
-// mails as Connections allows are on their way, it waits for its turn first.
+// mails as Connections allows are on their way, it waits for its turn first. A
+// server that keeps it waiting at every step can hold it for about six minutes
+// with the default timeouts, unless ctx ends before.
 //
 // A mail that the server took over is never reported as failed, whatever
 // happens to the connection afterwards. A connection that fails after the end
@@ -79,11 +81,7 @@ func (s *SMTP) Close() error {
 func (s *SMTP) begin(ctx context.Context, e envelope, size int) (*session, error) {
 	if c := s.pool.take(); c != nil {
 		c.watch(ctx)
-		err := c.client.Noop()
-		if err == nil {
-			err = s.mailFrom(ctx, c, e, size)
-		}
-		if err == nil {
+		if c.alive() && s.mailFrom(ctx, c, e, size) == nil {
 			return c, nil
 		}
 		c.abandon()

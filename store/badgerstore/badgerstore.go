@@ -42,9 +42,10 @@ type Config struct {
 	Log *slog.Logger
 	// FreeFloor is the free space on the disk, in bytes, below which updates
 	// that add to the stored data are refused with store.ErrFull. Updates that
-	// delete a value, or do not make it longer, go on down to 8 MB (or FreeFloor,
-	// if that is less), so that sessions can still be ended on a disk that is
-	// nearly full; below that Open fails too. Default: 32 MB.
+	// delete a value, or replace it by one that is not longer and at most 4 KB,
+	// go on down to 16 MB (or FreeFloor, if that is less), so that sessions can
+	// still be ended on a disk that is nearly full; below that Open fails too.
+	// Default: 32 MB.
 	FreeFloor uint64
 	// TidyEvery is the time between two runs that drop expired and replaced
 	// values from the disk. Default: 6 hours.
@@ -150,7 +151,7 @@ func (s *Store) closeDB() error {
 	if db == nil {
 		return nil
 	}
-	if r, err := s.disk.room(); err == nil && r == roomNone {
+	if s.disk.tooFullToClose() {
 		return fmt.Errorf("badgerstore: not closing the database in %s cleanly: %w; nothing is lost, but the folder stays locked until this process ends", s.cfg.Dir, store.ErrFull)
 	}
 	if err := db.Close(); err != nil {

@@ -27,18 +27,21 @@ func open(t testing.TB, cfg badgerstore.Config) *badgerstore.Store {
 }
 
 func TestOnDisk(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) store.Store {
 		return open(t, badgerstore.Config{Dir: t.TempDir()})
 	})
 }
 
 func TestInMemory(t *testing.T) {
+	t.Parallel()
 	storetest.Run(t, func(t *testing.T) store.Store {
 		return open(t, badgerstore.Config{InMemory: true})
 	})
 }
 
 func TestDurable(t *testing.T) {
+	t.Parallel()
 	storetest.RunDurable(t, func(t *testing.T, dir string) store.Store {
 		return open(t, badgerstore.Config{Dir: dir})
 	})

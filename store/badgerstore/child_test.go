@@ -99,6 +99,7 @@ func number(b []byte) uint64 {
 // TestKill kills a writing process at random moments and compares what it had
 // acknowledged with what is there.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	rounds := 6
 	if os.Getenv("POSTERN_LONG") != "" {
 		rounds = 100

@@ -182,6 +182,9 @@ func (u *update) apply(txn *badger.Txn, r room) (int, error) {
 		return 0, err
 	}
 	had, oldLen := err == nil, len(old) // fn may do with old as it likes
+	if !had {
+		oldLen = -1 // so that even an empty value is longer
+	}
 	value, err := u.run(old)
 	switch {
 	case err != nil:
@@ -192,7 +195,7 @@ func (u *update) apply(txn *badger.Txn, r room) (int, error) {
 		return 0, nil
 	case value == nil:
 		return len(u.key) + entryBytes, txn.Delete(u.key)
-	case r != roomPlenty && !u.anyway && (!had || len(value) > oldLen):
+	case r != roomPlenty && !u.anyway && len(value) > min(oldLen, smallValue):
 		return 0, store.ErrFull
 	}
 	e := badger.NewEntry(u.key, append([]byte{}, value...))

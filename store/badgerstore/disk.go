@@ -8,24 +8,26 @@ import (
 
 // Badger writes to sparse files through memory maps. Where a page finds no room
 // on the disk, the process dies of SIGBUS, so there must always be room for
-// what Badger may write before the next look. With the sizes of options.go:
+// what Badger may write in the background before the next look, which is taken
+// before each batch. With the sizes of options.go that is at most about
 //
-//	log files: one in use and two being flushed, 2 MB each      6 MB
-//	tables flushed from them, before the logs are removed       4 MB
-//	compaction of level 0: six tables and the base level       16 MB
-//	compaction of a lower level, beside it: a table and the
-//	ones it overlaps, at most twice the size                    6 MB
+//	two memtables that are flushed to tables                     4 MB
+//	compaction of level 0: four tables and the base level       14 MB
+//	beside it that of a lower level: a table of 1 MB, and ten
+//	to twelve that it overlaps                                  13 MB
 //
-// which is the default floor, and a much fuller house than there ever is. What
-// a delete or a counter adds is some bytes of log; the hard floor is for the
-// flush that it may set off.
+// which together is the default floor; 25 MB were seen, with 64 writers of large
+// values. Deletes and small updates go on below it, down to the hard floor, as
+// they hardly ever set off so much. To close, Badger flushes what is in memory.
 //
 // Not seen from here: another process that takes the whole floor in the moment
-// of one flush, and quotas.
+// of one compaction, and quotas.
 const (
 	defaultFreeFloor = 32 << 20
-	hardFloor        = 8 << 20
-	tidyFloor        = 16 << 20 // for a compaction that need not be
+	hardFloor        = 16 << 20
+	closeFloor       = 8 << 20
+	// What is not longer than before, nor than this, adds next to nothing.
+	smallValue = 4 << 10
 )
 
 // room says what may be written.
@@ -33,7 +35,7 @@ type room int32
 
 const (
 	roomPlenty room = iota
-	roomScarce      // nothing that adds to the stored data
+	roomScarce      // deletes and small values that are no longer than before
 	roomNone        // nothing at all
 )
 
@@ -76,6 +78,14 @@ func (d disk) room() (room, error) {
 		d.report(r, free)
 	}
 	return r, nil
+}
+
+func (d disk) tooFullToClose() bool {
+	if d.dir == "" {
+		return false
+	}
+	free, err := freeBytes(d.dir)
+	return err == nil && free < closeFloor
 }
 
 func (d disk) report(r room, free uint64) {

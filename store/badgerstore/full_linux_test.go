@@ -62,7 +62,9 @@ func TestDiskFull(t *testing.T) {
 }
 
 func TestDiskRefilled(t *testing.T) {
-	refill(t, filepath.Join(tmpfs(t, 96), "store"))
+	for _, mb := range []int{64, 96, 160} {
+		t.Run(fmt.Sprint(mb, "MB"), func(t *testing.T) { refill(t, filepath.Join(tmpfs(t, mb), "store")) })
+	}
 }
 
 // Somebody else fills the disk: reads go on, and so does Close.

@@ -22,7 +22,7 @@ const (
 )
 
 func (s *Store) options() badger.Options {
-	return badger.DefaultOptions(s.cfg.Dir).
+	opt := badger.DefaultOptions(s.cfg.Dir).
 		WithInMemory(s.cfg.InMemory).
 		WithLogger(logger{s.cfg.Log}).
 		WithMetricsEnabled(false). // they are global: two stores would share them
@@ -31,7 +31,7 @@ func (s *Store) options() badger.Options {
 		WithBaseTableSize(baseTableSize).
 		WithBaseLevelSize(baseLevelSize).
 		WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(6).
+		WithNumLevelZeroTablesStall(4).
 		WithNumCompactors(2). // the least that Badger takes
 		// All values are in the tables and none in the value log, which then
 		// needs no collecting. In memory a value as long as the threshold panics.
@@ -49,4 +49,6 @@ func (s *Store) options() badger.Options {
 		// The committer is the only writer, and syncs once for each batch.
 		WithDetectConflicts(false).
 		WithSyncWrites(false)
+	opt.TableSizeMultiplier = 1 // small tables in a large database too
+	return opt
 }

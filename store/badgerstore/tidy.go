@@ -2,6 +2,10 @@ package badgerstore
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/postern-auth/postern/store"
@@ -52,9 +56,8 @@ func (s *Store) wait(c <-chan time.Time) bool {
 // which it does only as far as new values push the old ones down. So this makes
 // one table that overlaps all and has everything merged.
 func (s *Store) tidy() error {
-	free, err := freeBytes(s.cfg.Dir)
-	if err != nil || free < min(tidyFloor, s.cfg.FreeFloor) {
-		return err // the new tables might not fit beside the old ones
+	if fits, err := s.fitsTwice(); err != nil || !fits {
+		return err
 	}
 	for i := range memTableSize/store.MaxValue + 2 {
 		if err := s.sweep(sweepKeys[i%2]); err != nil {
@@ -69,6 +72,26 @@ func (s *Store) tidy() error {
 	}
 	defer s.mu.RUnlock()
 	return s.db.Flatten(1)
+}
+
+// fitsTwice says whether all tables have room beside the old ones.
+func (s *Store) fitsTwice() (bool, error) {
+	need := s.disk.hard + memTableSize
+	err := s.folder.eachFile(func(path string) error {
+		info, err := os.Stat(path)
+		if err == nil && filepath.Ext(path) == ".sst" {
+			need += uint64(info.Size())
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // merged into another one just now
+		}
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	free, err := freeBytes(s.cfg.Dir)
+	return free >= need, err
 }
 
 // sweep writes a value that is as long as can be and expires at once.

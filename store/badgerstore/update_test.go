@@ -75,10 +75,13 @@ func TestCloseInScan(t *testing.T) {
 // A keep that is past does not become one that never ends.
 func TestNegativeKeep(t *testing.T) {
 	s := open(t, badgerstore.Config{InMemory: true})
-	for _, keep := range []time.Duration{-1, -time.Second, -time.Hour} {
-		set(t, s, "a", keep, []byte("v"))
-		time.Sleep(2100 * time.Millisecond)
-		if got, err := s.Get(context.Background(), "a"); !errors.Is(err, store.ErrNotFound) {
+	past := map[string]time.Duration{"ns": -1, "s": -time.Second, "h": -time.Hour}
+	for key, keep := range past {
+		set(t, s, key, keep, []byte("v"))
+	}
+	time.Sleep(2100 * time.Millisecond)
+	for key, keep := range past {
+		if got, err := s.Get(context.Background(), key); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("keep %s: %q, %v", keep, got, err)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,6 +55,9 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			if strings.HasPrefix(tt.name, "Expiry") {
+				t.Parallel() // they sleep most of the time
+			}
 			s := open(t)
 			t.Cleanup(func() { s.Close() })
 			tt.test(t, s)

@@ -81,9 +81,20 @@ func (f *Folder) Deliver(ctx context.Context, m Message) error {
 	if err != nil {
 		return &Error{Reason: "mail folder: " + err.Error(), Err: err}
 	}
-	f.config.Log.Info("mail written to a file, not sent",
-		"file", name, "to", m.To, "subject", oneLine(m.Subject), "text", m.Text)
+	f.config.Log.Info("MAIL NOT SENT, for trying it out: "+oneLine(m.Subject),
+		"to", m.To, "link", firstLink(m.Text), "file", name, "text", m.Text)
 	return nil
+}
+
+// firstLink is the first line of a text that is a link, for copying it out of
+// the log. Empty: there is none.
+func firstLink(text string) string {
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "http") {
+			return strings.TrimSpace(line)
+		}
+	}
+	return ""
 }
 
 // Close refuses later deliveries.

@@ -4,14 +4,9 @@ import (
 	"container/heap"
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/postern-auth/postern/gateway/mail"
-	"github.com/postern-auth/postern/pages"
 	"github.com/postern-auth/postern/store"
 )
 
@@ -25,49 +20,6 @@ const (
 	// stopTime is what mails under way are given when the process ends.
 	stopTime = 5 * time.Second
 )
-
-// queuedMail is a mail that is still to be sent. It says what to write about,
-// not what: credentials are derived when it goes out. A refused address has one
-// too, so that its queue looks like any other.
-type queuedMail struct {
-	Request    string `json:"request"`
-	Site       string `json:"site"`
-	Generation int    `json:"generation"`
-	// MessageID is the same on each try, so that a mail that arrived twice can
-	// be told.
-	MessageID string    `json:"message_id"`
-	Queued    time.Time `json:"queued"`
-	NotBefore time.Time `json:"not_before"`
-	// Counted says that the mail was counted in its lane, InTotal in the total.
-	Counted bool `json:"counted"`
-	InTotal bool `json:"in_total"`
-}
-
-// queueMail queues the latest mail of a request: for now, or for when the lane
-// has room again. A lane that has none while the credentials live gets none.
-func (e *Engine) queueMail(ctx context.Context, c *challenge, wait time.Duration) error {
-	now := e.now()
-	m := queuedMail{
-		Request: c.ID, Site: c.Site, Generation: c.Generation,
-		MessageID: mail.NewMessageID(mailDomain(e.config.From)),
-		Queued:    now, NotBefore: now.Add(wait), Counted: wait == 0,
-	}
-	key := outboxPrefix + c.ID + "/" + strconv.Itoa(c.Mails)
-	if err := store.Put(ctx, e.store, key, c.Deadline.Sub(now)+time.Minute, m); err != nil {
-		return fmt.Errorf("queueing mail: %w", err)
-	}
-	if wait > 0 {
-		e.log.Warn("mail postponed: its address has had as many as the limit allows", "request", c.ID, "site", c.Site, "seconds", int(wait.Seconds()))
-	}
-	e.node.outbox.add(&delivery{key: key, at: m.NotBefore, postponed: wait > 0})
-	return nil
-}
-
-// mailDomain is the domain of a mailbox.
-func mailDomain(mailbox string) string {
-	_, domain, _ := strings.Cut(strings.TrimRight(mailbox, "> "), "@")
-	return domain
-}
 
 // outbox sends what is queued, in the background and over restarts.
 type outbox struct {
@@ -212,149 +164,6 @@ func (o *outbox) send(ctx context.Context, d *delivery) {
 		d.at = e.now().Add(wait)
 		o.add(d)
 	}
-}
-
-// deliver sends one mail. done says that there is nothing more to do, because it
-// was taken over or never can be; otherwise it is worth trying after wait.
-func (e *Engine) deliver(ctx context.Context, transport mail.Transport, d *delivery) (done bool, wait time.Duration) {
-	queued, err := store.Load[queuedMail](ctx, e.store, d.key)
-	if errors.Is(err, store.ErrNotFound) {
-		return true, 0
-	}
-	if err != nil {
-		e.log.Error("queued mail cannot be read; trying again", "error", err)
-		return false, backoff(d)
-	}
-	if wait := queued.NotBefore.Sub(e.now()); wait > 0 {
-		d.postponed = true
-		return false, wait
-	}
-	c, reason, err := e.mailable(ctx, &queued)
-	if reason != "" {
-		e.log.Warn("not mailed", "request", queued.Request, "site", queued.Site, "reason", reason)
-	}
-	if reason != "" {
-		return true, 0
-	}
-	if err == nil {
-		wait, err = e.countMail(ctx, c, d, &queued)
-	}
-	if err == nil && wait == 0 && !c.Decoy {
-		err = e.hand(ctx, transport, c, &queued)
-	}
-	return e.judgeDelivery(d, &queued, err == nil && c.Decoy, wait, err)
-}
-
-func (e *Engine) judgeDelivery(d *delivery, queued *queuedMail, decoy bool, wait time.Duration, err error) (bool, time.Duration) {
-	log := e.log.With("request", queued.Request, "site", queued.Site)
-	var failed *mail.Error
-	switch {
-	case err == nil && wait > 0:
-		d.postponed = true
-		return false, wait
-	case err == nil && decoy:
-		return true, 0 // in silence: nobody is told that the address was refused
-	case err == nil:
-		log.Info("mailed", "seconds", e.now().Sub(queued.Queued).Round(time.Millisecond).Seconds())
-		return true, 0
-	case errors.As(err, &failed) && failed.Permanent:
-		log.Error("not mailed: refused for good", "error", err)
-		return true, 0
-	}
-	wait = backoff(d)
-	log.Error("not mailed yet; trying again", "error", err, "try", d.tries, "seconds", int(wait.Seconds()))
-	return false, wait
-}
-
-// backoff is how long to wait after a failed try: 1 s, doubled up to 1 minute.
-func backoff(d *delivery) time.Duration {
-	d.postponed = false
-	d.tries++
-	return min(time.Second<<min(d.tries-1, 6), time.Minute)
-}
-
-// mailable returns the request that a queued mail is for, or why it is not sent.
-// The mail of a refused address is counted as any other, but never handed over.
-func (e *Engine) mailable(ctx context.Context, queued *queuedMail) (c *challenge, reason string, err error) {
-	c, state, err := e.lookUp(ctx, queued.Site, queued.Request)
-	switch {
-	case errors.Is(err, ErrUnknown):
-		return nil, "its sign-in request expired", nil
-	case err != nil:
-		return nil, "", err
-	case state.used != nil:
-		return nil, "its sign-in request was answered meanwhile", nil
-	case c.Generation != queued.Generation:
-		return nil, "a later mail replaces it", nil
-	}
-	return c, "", nil
-}
-
-// countMail counts a mail that was not counted yet, and returns how long it has
-// to wait where a limit leaves no room for it.
-func (e *Engine) countMail(ctx context.Context, c *challenge, d *delivery, queued *queuedMail) (wait time.Duration, err error) {
-	before := *queued
-	if !queued.Counted {
-		if wait, err = e.takeMail(ctx, c.Lane); err != nil {
-			return 0, err
-		}
-		queued.Counted = wait == 0
-	}
-	if wait == 0 && !queued.InTotal && !c.Decoy {
-		err := e.take(ctx, "total", "total", e.config.Limits.Total)
-		var over *LimitError
-		if errors.As(err, &over) {
-			e.log.Error("mails wait: the server has sent as many as limit total allows", "seconds", int(over.RetryAfter.Seconds()))
-			wait = over.RetryAfter
-		} else if err != nil {
-			return 0, err
-		}
-		queued.InTotal = wait == 0
-	}
-	queued.NotBefore = e.now().Add(wait)
-	if before.Counted == queued.Counted && before.InTotal == queued.InTotal {
-		return wait, nil
-	}
-	return wait, store.Put(ctx, e.store, d.key, c.Deadline.Sub(e.now())+time.Minute, queued)
-}
-
-// hand writes the mail and hands it to the transport.
-func (e *Engine) hand(ctx context.Context, transport mail.Transport, c *challenge, queued *queuedMail) error {
-	message, err := e.compose(c, queued)
-	if err != nil {
-		return fmt.Errorf("writing the mail: %w", err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, deliveryTime)
-	defer cancel()
-	return transport.Deliver(ctx, message)
-}
-
-func (e *Engine) compose(c *challenge, queued *queuedMail) (mail.Message, error) {
-	root := e.keys.current.Load().root(c.Root)
-	if root == nil {
-		return mail.Message{}, errors.New("the key of the sign-in request is gone")
-	}
-	view := pages.Mail{
-		Site: strings.TrimPrefix(strings.TrimPrefix(c.Origin, "https://"), "http://"), Host: c.Site,
-		Email: c.Address, Browser: c.Device, Network: c.Network,
-		Requested: c.Started, ExpiresIn: c.Expires.Sub(e.now()),
-		SameBrowser: !e.config.AnyBrowser, RequestID: c.ID,
-	}
-	if c.Method.hasCode() {
-		view.Code = root.code(c)
-	}
-	if c.Method.hasLink() {
-		token, err := root.token(c)
-		if err != nil {
-			return mail.Message{}, err
-		}
-		view.Link = c.Origin + e.config.Prefix + "/link?token=" + token
-	}
-	subject, text, html, err := pages.RenderMail(view)
-	return mail.Message{
-		ID: queued.MessageID, From: e.config.From, To: c.Address,
-		Subject: subject, Text: text, HTML: html, Date: e.now(),
-	}, err
 }
 
 // deliveries is a heap by time.

@@ -1,0 +1,142 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/postern-auth/postern/gateway"
+)
+
+func (a *App) storeFolder() (string, error) {
+	folder := filepath.Join(caddy.AppDataDir(), directive)
+	if a.Store == nil {
+		return folder, nil
+	}
+	switch a.Store.Backend {
+	case "", "badger":
+	case "redis":
+		return "", errors.New("store redis: not built yet; write store badger")
+	default:
+		return "", fmt.Errorf("store %q: write badger", a.Store.Backend)
+	}
+	if a.Store.Folder == "" {
+		return folder, nil
+	}
+	expanded, err := expand(a.Store.Folder)
+	if err != nil {
+		return "", fmt.Errorf("store: %w", err)
+	}
+	return filepath.Abs(expanded)
+}
+
+// gatewayConfig translates the configuration for the gateway, which checks it.
+func (a *App) gatewayConfig() (gateway.Config, error) {
+	c := gateway.Config{
+		Method: gateway.Method(a.Method), Expires: time.Duration(a.Expires),
+		Session: a.Session.terms(), Prefix: a.Prefix, Log: a.log,
+	}
+	var err error
+	if c.AnyBrowser, err = oneOf("same_browser", a.SameBrowser, "on", "off"); err != nil {
+		return c, err
+	}
+	if c.RenewOnResend, err = oneOf("resend", a.Resend, "keep", "renew"); err != nil {
+		return c, err
+	}
+	if a.Code != nil {
+		c.CodeLength = a.Code.Length
+		if c.CodeLetters, err = oneOf("code", a.Code.Alphabet, "digits", "letters"); err != nil {
+			return c, err
+		}
+	}
+	if c.Limits, err = a.limits(); err != nil {
+		return c, err
+	}
+	if c.Groups, err = a.groups(); err != nil {
+		return c, err
+	}
+	if c.From, err = expandOptional(a.From); err != nil {
+		return c, fmt.Errorf("from: %w", err)
+	}
+	return c.WithDefaults()
+}
+
+// oneOf says whether value is the second of two words. Empty means the first.
+func oneOf(option, value, first, second string) (bool, error) {
+	if value != "" && value != first && value != second {
+		return false, fmt.Errorf("%s %q: write %s or %s", option, value, first, second)
+	}
+	return value == second, nil
+}
+
+func (a *App) limits() (gateway.Limits, error) {
+	var limits gateway.Limits
+	byName := map[string]*gateway.Limit{
+		"mails": &limits.Mails, "attempts": &limits.Attempts, "network": &limits.Network, "total": &limits.Total,
+	}
+	for name, limit := range a.Limits {
+		field, ok := byName[name]
+		if !ok {
+			return limits, fmt.Errorf("limit %q: write mails, attempts, network or total", name)
+		}
+		if limit.Count < 1 {
+			return limits, fmt.Errorf("limit %s %d: write a count of 1 or more", name, limit.Count)
+		}
+		*field = gateway.Limit{Count: limit.Count, Window: time.Duration(limit.Window)}
+	}
+	return limits, nil
+}
+
+func (a *App) groups() (*gateway.Groups, error) {
+	var configs []gateway.GroupConfig
+	for _, group := range a.Groups {
+		members, err := parseAll(group.Who)
+		if err != nil {
+			return nil, fmt.Errorf("group %s: %w", group.Name, err)
+		}
+		if len(members) == 0 && group.File == "" {
+			return nil, fmt.Errorf("group %s: name its members, or a file that lists them", group.Name)
+		}
+		file, err := expandOptional(group.File)
+		if err != nil {
+			return nil, fmt.Errorf("group %s: %w", group.Name, err)
+		}
+		configs = append(configs, gateway.GroupConfig{Name: group.Name, Members: members, File: file})
+	}
+	return gateway.NewGroups(configs, a.log)
+}
+
+func parseAll(texts []string) ([]gateway.Who, error) {
+	var all []gateway.Who
+	for _, text := range texts {
+		who, err := gateway.ParseWho(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, who)
+	}
+	return all, nil
+}
+
+// expand fills the placeholders of a value that must not be empty.
+func expand(value string) (string, error) {
+	expanded, err := caddy.NewReplacer().ReplaceOrErr(value, true, true)
+	if err != nil {
+		return "", err
+	}
+	if strings.TrimSpace(expanded) == "" {
+		return "", fmt.Errorf("%q is empty", value)
+	}
+	return expanded, nil
+}
+
+func expandOptional(value string) (string, error) {
+	if value == "" {
+		return "", nil
+	}
+	return expand(value)
+}

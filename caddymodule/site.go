@@ -1,0 +1,122 @@
+package caddymodule
+
+import (
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/postern-auth/postern/gateway"
+)
+
+// siteKey names a site of a handler: its host, and how it was reached.
+type siteKey struct {
+	host, scheme, port string
+}
+
+// site returns the site that a request is for, or nil where the name it was
+// asked under is not one of ours.
+func (h *Handler) site(r *http.Request) *gateway.Site {
+	key := siteKey{host: gateway.NormalHost(r.Host), scheme: "http", port: localPort(r)}
+	if r.TLS != nil {
+		key.scheme = "https"
+	}
+	if h.origin != "" && !isWildcard(h.host) {
+		key = siteKey{host: h.host}
+	} else if !h.names(key.host) {
+		return nil
+	}
+	if site, ok := h.sites.Load(key); ok {
+		return site.(*gateway.Site)
+	}
+	site, _ := h.sites.LoadOrStore(key, h.makeSite(key))
+	return site.(*gateway.Site)
+}
+
+// names says whether the host is one that the configuration names, or, below a
+// wildcard, declares to be its own.
+func (h *Handler) names(host string) bool {
+	switch {
+	case host == "":
+		return false
+	case h.origin != "":
+		return gateway.MatchesHost(h.host, host)
+	case h.place.loopback && gateway.IsLoopbackName(host):
+		return true
+	}
+	return h.place.names(host)
+}
+
+// siteOf returns a site of the host for judging addresses, or nil where the
+// handler is not for the host.
+func (h *Handler) siteOf(host string) *gateway.Site {
+	if !h.serves(host) {
+		return nil
+	}
+	key := siteKey{host: host}
+	if site, ok := h.sites.Load(key); ok {
+		return site.(*gateway.Site)
+	}
+	site, _ := h.sites.LoadOrStore(key, h.makeSite(key))
+	return site.(*gateway.Site)
+}
+
+// serves says whether the handler is for the site of the host.
+func (h *Handler) serves(host string) bool {
+	if h.origin != "" && !isWildcard(h.host) {
+		return h.host == host
+	}
+	return h.names(host)
+}
+
+// makeSite makes the site with the rules of all directives that are for it.
+func (h *Handler) makeSite(key siteKey) *gateway.Site {
+	config := gateway.SiteConfig{Host: key.host, Groups: h.app.config.Groups}
+	config.Origin, config.OtherOrigins = h.originOf(key)
+	for _, neighbour := range h.neighbours {
+		if neighbour.serves(key.host) || neighbour == h {
+			config.Rules = append(config.Rules, neighbour.rule)
+		}
+	}
+	return gateway.NewSite(config)
+}
+
+// originOf returns the public origin of a site, and others that name it too.
+func (h *Handler) originOf(key siteKey) (origin string, others []string) {
+	if h.origin != "" {
+		return strings.Replace(h.origin, h.host, key.host, 1), nil
+	}
+	base := gateway.FormatOrigin(key.scheme, key.host, "")
+	exact := gateway.FormatOrigin(key.scheme, key.host, key.port)
+	// Caddy's http_port and https_port are what its outside sees as 80 and 443,
+	// as its own redirects have it; on loopback there is no outside.
+	if h.isPublicPort(key) && !gateway.IsLoopbackName(key.host) {
+		return base, []string{exact}
+	}
+	return exact, nil
+}
+
+func (h *Handler) isPublicPort(key siteKey) bool {
+	app, err := h.app.httpApp()
+	if err != nil {
+		return false
+	}
+	port := app.HTTPPort
+	if key.scheme == "https" {
+		port = app.HTTPSPort
+	}
+	return port != 0 && strconv.Itoa(port) == key.port
+}
+
+// localPort is the port that the connection reached, or "" on a Unix socket.
+func localPort(r *http.Request) string {
+	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return ""
+	}
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return ""
+	}
+	return port
+}

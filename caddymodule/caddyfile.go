@@ -2,16 +2,20 @@ package caddymodule
 
 import (
 	"fmt"
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
+	"unicode"
 
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/postern-auth/postern/gateway"
+	"github.com/postern-auth/postern/gateway/mail"
 )
 
 const portalDirective = "email_auth_portal"
@@ -38,16 +42,15 @@ func parsePortal(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 // see the other requests too.
 func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	h.Next()
+	first := ""
 	if h.NextArg() {
-		if word := h.Val(); strings.HasPrefix(word, "@") && strings.Contains(word, ".") {
-			return nil, h.Errf("%s: to admit a domain, write *%s", word, word)
-		}
+		first = h.Val()
 	}
 	h.Reset()
 	h.Next()
 	matcher, err := h.ExtractMatcherSet()
 	if err != nil {
-		return nil, err
+		return nil, noSuchMatcher(h, first)
 	}
 	h.Next()
 	handler := &Handler{Source: fmt.Sprintf("%s:%d", h.File(), h.Line())}
@@ -57,7 +60,28 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if err := handler.parse(h.Dispenser); err != nil {
 		return nil, err
 	}
+	if len(handler.Allow) == 0 {
+		return nil, nobody(h, first)
+	}
 	return h.NewRoute(nil, handler), nil
+}
+
+// noSuchMatcher blames a word that begins with @ and names no matcher.
+func noSuchMatcher(h httpcaddyfile.Helper, word string) error {
+	if strings.Contains(word, ".") {
+		return h.Errf("%s: to admit a domain, write *%s", word, word)
+	}
+	return h.Errf("there is no matcher %s: define it in this site, as in `%s path /admin/*`", word, word)
+}
+
+// nobody blames a directive that names no <who>. first is its first word.
+func nobody(h httpcaddyfile.Helper, first string) error {
+	h.Reset()
+	h.Next()
+	if first == "*" || strings.HasPrefix(first, "/") || strings.HasPrefix(first, "@") {
+		return h.Errf("nobody may enter: %s says which requests are meant; name who after it, as in `email_auth %s *@example.com`, or write anyone", first, first)
+	}
+	return h.Err("nobody may enter: name who, as in `email_auth *@example.com`, or write anyone")
 }
 
 // parse reads the directive after its matcher.
@@ -65,38 +89,42 @@ func (h *Handler) parse(d *caddyfile.Dispenser) error {
 	p := &parser{Dispenser: d}
 	h.Allow = p.who(d.RemainingArgs())
 	for p.err == nil && d.NextBlock(0) {
-		switch option := d.Val(); option {
-		case "allow":
-			h.Allow = append(h.Allow, p.who(p.words(1))...)
-		case "deny":
-			h.Deny = append(h.Deny, p.who(p.words(1))...)
-		case "max_age":
-			p.once(option)
-			h.MaxAge = p.duration(p.word())
-		case "session":
-			p.once(option)
-			h.Session = p.session()
-		case "header":
-			field, value := p.pair()
-			p.check(gateway.ValidateHeaderField(field))
-			h.Header = append(h.Header, HeaderField{Field: field, Value: value})
-		case "origin":
-			p.once(option)
-			h.Origin = p.word()
-			_, _, err := gateway.ParseOrigin(h.Origin, true)
-			p.check(err)
-		default:
-			p.unknown(option, "allow, deny, max_age, session, header or origin")
-		}
+		h.parseOption(p, d.Val())
 		p.noBlock()
-	}
-	if p.err == nil && len(h.Allow) == 0 {
-		d.Reset()
-		d.Next()
-		return d.Err("nobody may enter: name who, as in `email_auth *@example.com`, or write anyone")
 	}
 	return p.err
 }
+
+func (h *Handler) parseOption(p *parser, option string) {
+	switch option {
+	case "allow":
+		h.Allow = append(h.Allow, p.who(p.words(1))...)
+	case "deny":
+		h.Deny = append(h.Deny, p.who(p.words(1))...)
+	case "max_age":
+		p.once(option)
+		h.MaxAge = p.duration(p.word())
+		p.check((&gateway.Rule{Allow: []gateway.Who{gateway.Anyone}, MaxAge: time.Duration(h.MaxAge)}).Validate())
+	case "session":
+		p.once(option)
+		h.Session = p.session()
+	case "header":
+		h.Header = append(h.Header, p.header())
+	case "origin":
+		p.once(option)
+		h.Origin = p.word()
+		_, _, err := gateway.ParseOrigin(h.Origin, true)
+		p.check(err)
+	default:
+		p.notBuilt(option)
+		if slices.Contains(globalOptions, option) {
+			p.fail("%s is for all sites: write it in the global option email_auth", option)
+		}
+		p.unknown(option, siteOptions)
+	}
+}
+
+var siteOptions = []string{"allow", "deny", "max_age", "session", "header", "origin"}
 
 // parseGlobalOption reads the global option. Syntax: see docs/configuration.md.
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
@@ -105,30 +133,49 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 		return nil, d.Err("the global option email_auth is there twice: put all into one")
 	}
 	if d.NextArg() {
-		return nil, d.Errf("%q: the global option email_auth takes a block, and who may enter goes into the site", d.Val())
+		return nil, d.Errf("%q: the global option email_auth takes a block alone; who may enter goes into a site, after its address", d.Val())
 	}
 	app := new(App)
 	p := &parser{Dispenser: d}
 	for p.err == nil && d.NextBlock(0) {
 		app.parseOption(p, d.Val())
 	}
+	app.checkParsed(p)
 	if p.err != nil {
 		return nil, p.err
 	}
 	return httpcaddyfile.App{Name: directive, Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// notBuilt are the options of parts that are not built yet.
-var notBuilt = map[string]string{
-	"admin": "the admin page", "brand": "branding", "templates": "own templates",
-	"audit": "the audit log", "portal": "the portal",
+var globalOptions = []string{
+	"from", "smtp", "mail_dir", "store", "method", "code", "expires", "same_browser", "resend", "session", "limit", "group", "prefix",
+}
+
+// checkParsed finds options that do not go together.
+func (a *App) checkParsed(p *parser) {
+	switch {
+	case a.SMTP != nil && a.MailDir != "":
+		p.failAt("mail_dir", "smtp and mail_dir exclude each other: keep smtp, or mail_dir for trying it out")
+	case a.SMTP != nil && a.From == "":
+		p.failAt("smtp", "smtp needs from: write `%s` beside it", usages["from"].example)
+	case a.SMTP != nil && !strings.Contains(a.SMTP.Address, "{"):
+		if err := a.SMTP.validate(); err != nil {
+			p.failAt("smtp", "%s", err.Error())
+		}
+	}
+}
+
+// validate finds what could never work, whatever placeholders stand for.
+func (s *SMTP) validate() error {
+	config := mail.SMTPConfig{Addr: s.Address, Username: s.Username, Auth: s.Auth, TLS: s.TLS}
+	if s.Password != "" {
+		config.Password = func() (string, error) { return s.Password, nil }
+	}
+	_, err := mail.NewSMTP(config)
+	return err
 }
 
 func (a *App) parseOption(p *parser, option string) {
-	if part, ok := notBuilt[option]; ok {
-		p.fail("%s: %s is not built yet; remove this option", option, part)
-		return
-	}
 	switch option {
 	case "limit", "group":
 	default:
@@ -136,7 +183,7 @@ func (a *App) parseOption(p *parser, option string) {
 	}
 	switch option {
 	case "from":
-		a.From = p.word()
+		a.From = p.mailbox()
 	case "smtp":
 		a.SMTP = p.smtp()
 		return
@@ -150,6 +197,7 @@ func (a *App) parseOption(p *parser, option string) {
 		a.Code = p.code()
 	case "expires":
 		a.Expires = p.duration(p.word())
+		p.checkConfig(gateway.Config{Expires: time.Duration(a.Expires)})
 	case "same_browser":
 		a.SameBrowser = p.oneOf(option, "on", "off")
 	case "resend":
@@ -164,7 +212,11 @@ func (a *App) parseOption(p *parser, option string) {
 		a.Prefix = p.word()
 		p.check(gateway.ValidatePrefix(a.Prefix))
 	default:
-		p.unknown(option, "from, smtp, mail_dir, store, method, code, expires, same_browser, resend, session, limit, group or prefix")
+		p.notBuilt(option)
+		if slices.Contains(siteOptions, option) {
+			p.fail("%s is for one site: write it in the block of email_auth there", option)
+		}
+		p.unknown(option, globalOptions)
 	}
 	p.noBlock()
 }
@@ -187,13 +239,11 @@ func (p *parser) smtp() *SMTP {
 			inner.once(option)
 			smtp.TLS = inner.oneOf(option, "starttls", "implicit", "none")
 		case "dkim":
-			if words := inner.words(3); len(words) == 3 {
+			if words := inner.exactly(3); words != nil {
 				smtp.DKIM = append(smtp.DKIM, DKIM{Domain: words[0], Selector: words[1], KeyFile: words[2]})
-			} else {
-				inner.fail("dkim: write dkim <domain> <selector> <key file>")
 			}
 		default:
-			inner.unknown(option, "username, password, auth, tls or dkim")
+			inner.unknown(option, []string{"username", "password", "auth", "tls", "dkim"})
 		}
 		inner.noBlock()
 	}
@@ -206,15 +256,13 @@ func (p *parser) store() *Store {
 	switch {
 	case len(words) == 0:
 	case words[0] == "redis":
-		p.fail("store redis is not built yet; write store badger")
-	case words[0] != "badger":
-		p.fail("store %q: write badger", words[0])
+		p.fail("store redis is not built yet: write `store badger`")
+	case words[0] != "badger" || len(words) > 2:
+		p.misused("store")
 	case len(words) == 1:
 		return &Store{Backend: "badger"}
-	case len(words) == 2:
-		return &Store{Backend: "badger", Folder: words[1]}
 	default:
-		p.fail("store badger takes one folder")
+		return &Store{Backend: "badger", Folder: words[1]}
 	}
 	return nil
 }
@@ -225,15 +273,15 @@ func (p *parser) code() *Code {
 		return nil
 	}
 	length, err := strconv.Atoi(words[0])
-	if err != nil || length < 6 || length > 12 || len(words) > 2 {
-		p.fail("code %s: write a length of 6 to 12 and, if you like, digits or letters", strings.Join(words, " "))
+	if err != nil || len(words) > 2 || len(words) == 2 && words[1] != "digits" && words[1] != "letters" {
+		p.misused("code")
 		return nil
+	}
+	if length < 6 || length > 12 {
+		p.fail("code %d: write a length of 6 to 12", length)
 	}
 	code := &Code{Length: length}
 	if len(words) == 2 {
-		if words[1] != "digits" && words[1] != "letters" {
-			p.fail("code %q: write digits or letters", words[1])
-		}
 		code.Alphabet = words[1]
 	}
 	return code
@@ -241,20 +289,37 @@ func (p *parser) code() *Code {
 
 func (p *parser) session() *Session {
 	words := p.words(1)
-	switch {
-	case len(words) == 1:
-		return &Session{Lifetime: p.duration(words[0])}
-	case len(words) == 3 && words[1] == "idle":
-		return &Session{Lifetime: p.duration(words[0]), Idle: p.duration(words[2])}
+	if len(words) != 1 && (len(words) != 3 || words[1] != "idle") {
+		p.misused("session")
+		return nil
 	}
-	p.fail("session: write session <lifetime> [idle <duration>], as in session 7d idle 3d")
-	return nil
+	session := &Session{Lifetime: p.duration(words[0])}
+	if len(words) == 3 {
+		session.Idle = p.duration(words[2])
+	}
+	p.check(session.terms().Validate())
+	return session
+}
+
+func (p *parser) header() HeaderField {
+	words := p.exactly(2)
+	if words == nil {
+		return HeaderField{}
+	}
+	field, value := words[0], words[1]
+	p.once("header " + http.CanonicalHeaderKey(field))
+	if err := gateway.ValidateHeaderField(field); err != nil {
+		p.fail("header: %w", err)
+	}
+	if value == "" || strings.ContainsFunc(value, unicode.IsControl) {
+		p.fail("header %s: write a value on one line that is not empty", field)
+	}
+	return HeaderField{Field: field, Value: value}
 }
 
 func (p *parser) limit(a *App) {
-	words := p.words(1)
-	if len(words) != 3 {
-		p.fail("limit: write limit <mails|attempts|network|total> <count> <window>, as in limit mails 2 1m")
+	words := p.exactly(3)
+	if words == nil {
 		return
 	}
 	name := words[0]
@@ -270,157 +335,47 @@ func (p *parser) limit(a *App) {
 		p.fail("limit %s %q: write a count of 1 or more", name, words[1])
 		return
 	}
+	limit := Limit{Count: count, Window: p.duration(words[2])}
+	limits, err := (&App{Limits: map[string]Limit{name: limit}}).limits()
+	p.check(err)
+	p.checkConfig(gateway.Config{Limits: limits})
 	if a.Limits == nil {
 		a.Limits = make(map[string]Limit)
 	}
-	a.Limits[name] = Limit{Count: count, Window: p.duration(words[2])}
+	a.Limits[name] = limit
 }
 
 func (p *parser) group(a *App) {
 	words := p.words(2)
 	if len(words) < 2 {
-		p.fail("group: write group <name> <who>... or group <name> file <path>")
 		return
 	}
 	group := Group{Name: words[0]}
-	if words[1] == "file" {
-		if len(words) != 3 {
-			p.fail("group %s file: write one path", group.Name)
-			return
-		}
-		group.File = words[2]
-	} else {
-		group.Who = p.who(words[1:])
+	if _, err := gateway.ParseWho("group:" + group.Name); err != nil {
+		p.fail("group %q: write a name of letters, digits, \"-\", \"_\" and \".\", as in `%s`", group.Name, usages["group"].example)
 	}
-	a.addGroup(p, group)
+	switch {
+	case words[1] != "file":
+		p.once("group " + group.Name)
+		group.Who = p.members(words[1:])
+	case len(words) == 3:
+		p.once("group " + group.Name + " file")
+		group.File = words[2]
+	default:
+		p.fail("group %s file: write one path, in quotes where it holds blanks", group.Name)
+	}
+	a.addGroup(group)
 }
 
 // addGroup takes a line of a group: the same group may have one list and one
 // file.
-func (a *App) addGroup(p *parser, group Group) {
+func (a *App) addGroup(group Group) {
 	for i := range a.Groups {
-		known := &a.Groups[i]
-		if known.Name != group.Name {
-			continue
+		if known := &a.Groups[i]; known.Name == group.Name {
+			known.Who = append(known.Who, group.Who...)
+			known.File += group.File
+			return
 		}
-		if group.File != "" && known.File != "" {
-			p.fail("group %s has a file already", group.Name)
-		}
-		known.Who = append(known.Who, group.Who...)
-		known.File += group.File
-		return
 	}
 	a.Groups = append(a.Groups, group)
-}
-
-// parser keeps the first error, with its file and line, so that the grammar
-// above reads as one.
-type parser struct {
-	*caddyfile.Dispenser
-	err  error
-	seen map[string]bool
-}
-
-func (p *parser) fail(format string, args ...any) {
-	if p.err == nil {
-		p.err = p.Errf(format, args...)
-	}
-}
-
-func (p *parser) check(err error) {
-	if err != nil {
-		p.fail("%s", err.Error())
-	}
-}
-
-// once refuses an option that is there twice.
-func (p *parser) once(option string) {
-	if p.seen == nil {
-		p.seen = make(map[string]bool)
-	}
-	if p.seen[option] {
-		p.fail("%s is there twice: keep one", option)
-	}
-	p.seen[option] = true
-}
-
-func (p *parser) unknown(option, known string) {
-	p.fail("unknown option %q: write %s", option, known)
-}
-
-// words returns the rest of the line, of at least so many words.
-func (p *parser) words(least int) []string {
-	option := p.Val()
-	words := p.RemainingArgs()
-	if len(words) < least {
-		p.fail("%s: something is missing after it", option)
-	}
-	return words
-}
-
-// word returns the one word that follows.
-func (p *parser) word() string {
-	option := p.Val()
-	words := p.words(1)
-	if len(words) > 1 {
-		p.fail("%s takes one word; put a text with blanks into quotes", option)
-	}
-	if len(words) == 0 {
-		return ""
-	}
-	if words[0] == "" {
-		p.fail("%s is empty", option)
-	}
-	return words[0]
-}
-
-func (p *parser) pair() (first, second string) {
-	words := p.words(2)
-	if len(words) != 2 {
-		p.fail("header: write header <field> <value>, as in header X-WEBAUTH-USER {http.auth.user.email}")
-		return "", ""
-	}
-	return words[0], words[1]
-}
-
-func (p *parser) oneOf(option string, values ...string) string {
-	word := p.word()
-	for _, value := range values {
-		if word == value {
-			return word
-		}
-	}
-	p.fail("%s %q: write %s", option, word, strings.Join(values, ", "))
-	return ""
-}
-
-func (p *parser) duration(text string) caddy.Duration {
-	if p.err != nil {
-		return 0
-	}
-	duration, err := caddy.ParseDuration(text)
-	if err != nil || duration <= 0 {
-		p.fail("%q: write a duration, as in 90s, 10m, 12h or 7d", text)
-	}
-	return caddy.Duration(duration)
-}
-
-// who checks entries where they are written, so that a mistake has its line.
-func (p *parser) who(texts []string) []string {
-	for _, text := range texts {
-		_, err := gateway.ParseWho(text)
-		p.check(err)
-	}
-	return texts
-}
-
-// noBlock refuses a block after an option that takes none.
-func (p *parser) noBlock() {
-	if p.err != nil {
-		return
-	}
-	for nesting := p.Nesting(); p.NextBlock(nesting); {
-		p.fail("%q: this option takes no block", p.Val())
-		return
-	}
 }

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
-	closeBrowser()
+	postern.CloseChromium()
 	remove()
 	os.Exit(code)
 }
@@ -35,6 +35,16 @@ http://localhost:$HTTP {
 	email_auth *@example.com
 	reverse_proxy $UPSTREAM
 	log
+}`
+
+// lasting is plain whose proxy does not end upgraded connections at a reload, as
+// Caddy's does otherwise.
+const lasting = `
+http://localhost:$HTTP {
+	email_auth *@example.com
+	reverse_proxy $UPSTREAM {
+		stream_close_delay 1h
+	}
 }`
 
 // secure is a site with TLS.

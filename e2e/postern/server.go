@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -192,13 +193,28 @@ func (s *Server) awaitReady() {
 		default:
 		}
 		status, body, err := s.Admin(http.MethodGet, "/config/", "", nil)
-		if err == nil && status == http.StatusOK && strings.TrimSpace(body) != "null" {
+		if err == nil && status == http.StatusOK && strings.TrimSpace(body) != "null" && s.certified() {
 			return
 		}
 		if time.Now().After(end) {
 			s.t.Fatalf("the program does not serve after %v:\n%s", patience, s.Logs.Tail(40))
 		}
 	}
+}
+
+var tlsSite = regexp.MustCompile(`https://([a-z0-9.-]+):\$HTTPS`)
+
+// certified says whether all sites with TLS have their certificate, which
+// `tls internal` makes in the background.
+func (s *Server) certified() bool {
+	for _, site := range tlsSite.FindAllStringSubmatch(s.config.Sites, -1) {
+		conn, err := tls.Dial("tcp", s.TLSAddr(), &tls.Config{ServerName: site[1], InsecureSkipVerify: true})
+		if err != nil {
+			return false
+		}
+		conn.Close()
+	}
+	return true
 }
 
 // Stop ends the program as an operator does, and waits for it.
@@ -281,18 +297,18 @@ func (s *Server) Admin(method, path, body string, header http.Header) (int, stri
 	return response.StatusCode, string(text), err
 }
 
-// Command runs one of the program's commands and returns what it wrote. Those
-// of a colliding second server are told apart by their own environment.
-func (s *Server) Command(args ...string) (output string, err error) {
+// Command runs one of the program's commands, in the same environment, and
+// returns what it wrote.
+func (s *Server) Command(args ...string) (output, messages string, err error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	command := exec.CommandContext(ctx, program, args...)
 	command.Env, command.Dir = s.Environment(), s.Dir
-	var buffer bytes.Buffer
-	command.Stdout, command.Stderr = &buffer, &buffer
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
 	err = command.Run()
-	return buffer.String(), err
+	return stdout.String(), stderr.String(), err
 }
 
 // Plain and TLS are the origins of a site on the two ports.

@@ -68,6 +68,14 @@ func (v *Visitor) Clone() *Visitor {
 	return &clone
 }
 
+// Fresh returns another browser at the same site.
+func (v *Visitor) Fresh() *Visitor {
+	fresh, client := *v, *v.client
+	client.Jar, _ = cookiejar.New(nil)
+	fresh.client = &client
+	return &fresh
+}
+
 // At returns a tab of the same browser at another site.
 func (v *Visitor) At(origin string) *Visitor {
 	clone := v.Clone()

@@ -11,9 +11,9 @@
 //
 // The rest keeps Badger out of trouble: options.go makes it small, folder.go
 // keeps its files private, check.go finds damage before Badger panics at it,
-// open.go says in plain words what is wrong,
-// disk.go stops writing before the disk is full (Badger would die of SIGBUS),
-// tidy.go drops what has expired, and reopen.go replaces a database that failed.
+// open.go says in plain words what is wrong, disk.go stops writing before the
+// disk is full (Badger would die of SIGBUS), tidy.go drops what has expired, and
+// reopen.go replaces a database that failed.
 //
 // One process at a time can open a folder, and only once.
 package badgerstore
@@ -40,12 +40,13 @@ type Config struct {
 	Dir string
 	// Log receives what an operator should know. Default: slog.Default().
 	Log *slog.Logger
-	// FreeFloor is the free space on the disk, in bytes, below which updates
-	// that add to the stored data are refused with store.ErrFull. Updates that
-	// delete a value, or replace it by one that is not longer and at most 4 KB,
-	// go on down to 16 MB (or FreeFloor, if that is less), so that sessions can
-	// still be ended on a disk that is nearly full; below that Open fails too.
-	// Default: 32 MB.
+	// FreeFloor is the free space that must be left on the disk, in bytes, beside
+	// room for all tables of the database once more, which compaction may need.
+	// Where there is less, updates that add to the stored data are refused with
+	// store.ErrFull. Those that delete a value, or replace it by one that is not
+	// longer and at most 4 KB, go on down to 8 MB (or FreeFloor, if that is
+	// less), so that sessions can still be ended on a disk that is nearly full.
+	// Open needs these 8 MB too. Default: 32 MB.
 	FreeFloor uint64
 	// TidyEvery is the time between two runs that drop expired and replaced
 	// values from the disk. Default: 6 hours.
@@ -151,7 +152,7 @@ func (s *Store) closeDB() error {
 	if db == nil {
 		return nil
 	}
-	if s.disk.tooFullToClose() {
+	if full, err := s.disk.tooFull(); err == nil && full {
 		return fmt.Errorf("badgerstore: not closing the database in %s cleanly: %w; nothing is lost, but the folder stays locked until this process ends", s.cfg.Dir, store.ErrFull)
 	}
 	if err := db.Close(); err != nil {

@@ -126,7 +126,7 @@ func (s *Store) try(batch []*update) (n int, err error) {
 	if s.db == nil {
 		return len(batch), s.failure
 	}
-	r, err := s.disk.room()
+	r, err := s.room()
 	if err != nil {
 		return len(batch), err
 	}
@@ -151,6 +151,17 @@ func (s *Store) try(batch []*update) (n int, err error) {
 		return n, err
 	}
 	return n, nil
+}
+
+// room says what may be written now.
+func (s *Store) room() (room, error) {
+	if s.folder == nil {
+		return roomPlenty, nil
+	}
+	if _, err := s.folder.look(); err != nil {
+		return roomNone, err
+	}
+	return s.disk.room(s.folder.tables.Load())
 }
 
 // write commits the transaction and brings it to disk. Until then readers may

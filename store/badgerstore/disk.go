@@ -9,23 +9,21 @@ import (
 // Badger writes to sparse files through memory maps. Where a page finds no room
 // on the disk, the process dies of SIGBUS, so there must always be room for
 // what Badger may write in the background before the next look, which is taken
-// before each batch. With the sizes of options.go that is at most about
+// before each batch:
 //
-//	two memtables that are flushed to tables                     4 MB
-//	compaction of level 0: four tables and the base level       14 MB
-//	beside it that of a lower level: a table of 1 MB, and ten
-//	to twelve that it overlaps                                  13 MB
+//   - two memtables of 2 MB each, flushed to tables;
+//   - all tables once more. A compaction writes new tables before it removes
+//     the old ones, and it may be of most of them: some small new values over
+//     the whole range of keys are enough.
 //
-// which together is the default floor; 25 MB were seen, with 64 writers of large
-// values. Deletes and small updates go on below it, down to the hard floor, as
-// they hardly ever set off so much. To close, Badger flushes what is in memory.
+// So the floors are added to the size of the tables. The hard floor is for the
+// memtables; what is between it and FreeFloor is for everybody else on the disk.
 //
-// Not seen from here: another process that takes the whole floor in the moment
-// of one compaction, and quotas.
+// Not seen from here: another process that takes all the rest during one
+// compaction, and quotas.
 const (
 	defaultFreeFloor = 32 << 20
-	hardFloor        = 16 << 20
-	closeFloor       = 8 << 20
+	hardFloor        = 8 << 20
 	// What is not longer than before, nor than this, adds next to nothing.
 	smallValue = 4 << 10
 )
@@ -58,8 +56,9 @@ func newDisk(cfg Config) disk {
 	}
 }
 
-// room costs one system call, about a microsecond.
-func (d disk) room() (room, error) {
+// room says what may be written beside tables of that many bytes. It costs one
+// system call, about a microsecond.
+func (d disk) room(tables uint64) (room, error) {
 	if d.dir == "" {
 		return roomPlenty, nil
 	}
@@ -69,27 +68,32 @@ func (d disk) room() (room, error) {
 	}
 	r := roomPlenty
 	switch {
-	case free < d.hard:
+	case free < d.hard+tables:
 		r = roomNone
-	case free < d.floor:
+	case free < d.floor || free-d.floor < tables: // floor may be anything
 		r = roomScarce
 	}
 	if before := room(d.last.Swap(int32(r))); before != r {
-		d.report(r, free)
+		d.report(r, free, tables)
 	}
 	return r, nil
 }
 
-func (d disk) tooFullToClose() bool {
+// tooFull says whether not even what is in memory can be flushed, as on opening
+// and closing.
+func (d disk) tooFull() (bool, error) {
 	if d.dir == "" {
-		return false
+		return false, nil
 	}
 	free, err := freeBytes(d.dir)
-	return err == nil && free < closeFloor
+	if err != nil {
+		return false, fmt.Errorf("badgerstore: free space of %s: %w", d.dir, err)
+	}
+	return free < d.hard, nil
 }
 
-func (d disk) report(r room, free uint64) {
-	with := []any{"folder", d.dir, "free_mb", free >> 20, "floor_mb", d.floor >> 20}
+func (d disk) report(r room, free, tables uint64) {
+	with := []any{"folder", d.dir, "free_mb", free >> 20, "tables_mb", tables >> 20, "floor_mb", d.floor >> 20}
 	switch r {
 	case roomPlenty:
 		d.log.Info("the disk has room again, everything is stored as usual", with...)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,8 +16,9 @@ import (
 // all and does not sync the folder when it makes a log file: both are made up
 // for here.
 type folder struct {
-	path string
-	seen time.Time // the folder's time of change that was dealt with
+	path   string
+	seen   time.Time     // the folder's time of change that was dealt with
+	tables atomic.Uint64 // the size of all tables, in bytes
 }
 
 // settled is how long ago a change must be before an equal time of change means
@@ -118,25 +120,40 @@ func (f *folder) eachFile(fn func(path string) error) error {
 	return nil
 }
 
-// afterCommit costs one stat, unless files came or went since the last time.
-// Then it syncs the folder, as the commit may be in a new log file, and makes
-// the new files private.
+// afterCommit syncs the folder if there may be a new log file with the commit.
 func (f *folder) afterCommit() error {
-	info, err := os.Stat(f.path)
-	if err != nil {
-		return fmt.Errorf("badgerstore: %w", err)
-	}
-	changed := info.ModTime()
-	if changed.Equal(f.seen) {
-		return nil
+	changed, err := f.look()
+	if err != nil || !changed {
+		return err
 	}
 	if err := syncFolder(f.path); err != nil {
 		return fmt.Errorf("badgerstore: syncing the folder %s: %w", f.path, err)
 	}
-	if time.Since(changed) > settled {
-		f.seen = changed
+	return nil
+}
+
+// look costs one stat, unless files came or went since the last time. Then it
+// makes all files private and adds up the tables.
+func (f *folder) look() (changed bool, err error) {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return false, fmt.Errorf("badgerstore: %w", err)
 	}
-	return f.eachFile(func(path string) error { return makePrivate(path, 0o600) })
+	if info.ModTime().Equal(f.seen) {
+		return false, nil
+	}
+	if time.Since(info.ModTime()) > settled {
+		f.seen = info.ModTime()
+	}
+	var tables uint64
+	err = f.eachFile(func(path string) error {
+		if info, err := os.Stat(path); err == nil && filepath.Ext(path) == ".sst" {
+			tables += uint64(info.Size())
+		}
+		return makePrivate(path, 0o600)
+	})
+	f.tables.Store(tables)
+	return true, err
 }
 
 func syncFolder(path string) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,6 +29,7 @@ func set(t testing.TB, s store.Store, key string, keep time.Duration, value []by
 // failure opens what cannot be opened. The error must name the folder.
 func failure(t *testing.T, cfg badgerstore.Config, says ...string) error {
 	t.Helper()
+	cfg.Log = slog.New(slog.DiscardHandler)
 	s, err := badgerstore.Open(cfg)
 	if err == nil {
 		s.Close()

@@ -36,11 +36,11 @@ func (s *Store) openFolder() (*badger.DB, error) {
 	if err := s.folder.prepare(); err != nil {
 		return nil, advise(s.cfg.Dir, err)
 	}
-	r, err := s.disk.room()
+	full, err := s.disk.tooFull()
 	if err != nil {
 		return nil, err
 	}
-	if r == roomNone {
+	if full {
 		return nil, fmt.Errorf("%w: less than %d MB are free, and opening the database may write more than there is; free some space", store.ErrFull, s.disk.hard>>20)
 	}
 	if err := checkTables(s.options()); err != nil {

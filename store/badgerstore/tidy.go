@@ -2,10 +2,6 @@ package badgerstore
 
 import (
 	"context"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/postern-auth/postern/store"
@@ -30,7 +26,7 @@ func (s *Store) tidyLoop() {
 	tick := time.NewTicker(min(s.cfg.TidyEvery, tidyWhenFull))
 	defer tick.Stop()
 	for last := time.Now(); s.wait(tick.C); {
-		r, err := s.disk.room()
+		r, err := s.disk.room(s.folder.tables.Load())
 		if err != nil || r == roomPlenty && time.Since(last) < s.cfg.TidyEvery {
 			continue
 		}
@@ -56,8 +52,9 @@ func (s *Store) wait(c <-chan time.Time) bool {
 // which it does only as far as new values push the old ones down. So this makes
 // one table that overlaps all and has everything merged.
 func (s *Store) tidy() error {
-	if fits, err := s.fitsTwice(); err != nil || !fits {
-		return err
+	free, err := freeBytes(s.cfg.Dir)
+	if err != nil || free < s.folder.tables.Load()+s.disk.hard+memTableSize {
+		return err // the new tables might not fit beside the old ones
 	}
 	for i := range memTableSize/store.MaxValue + 2 {
 		if err := s.sweep(sweepKeys[i%2]); err != nil {
@@ -72,26 +69,6 @@ func (s *Store) tidy() error {
 	}
 	defer s.mu.RUnlock()
 	return s.db.Flatten(1)
-}
-
-// fitsTwice says whether all tables have room beside the old ones.
-func (s *Store) fitsTwice() (bool, error) {
-	need := s.disk.hard + memTableSize
-	err := s.folder.eachFile(func(path string) error {
-		info, err := os.Stat(path)
-		if err == nil && filepath.Ext(path) == ".sst" {
-			need += uint64(info.Size())
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil // merged into another one just now
-		}
-		return err
-	})
-	if err != nil {
-		return false, err
-	}
-	free, err := freeBytes(s.cfg.Dir)
-	return free >= need, err
 }
 
 // sweep writes a value that is as long as can be and expires at once.

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Runs all tests, on a Debian machine with Go, as root or with sudo. It installs
+# the Debian packages that are missing.
+#
+#   ./test.sh         everything, in less than 15 minutes on two cores
+#   ./test.sh long    the same with the long forms of the slow tests
+#
+# POSTERN_SHOTS=folder keeps pictures of all pages. Known vulnerabilities are not
+# looked for, since govulncheck needs its database from the network.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
+
+case "${1-}" in
+'') ;;
+long) export POSTERN_LONG=1 ;;
+*) echo "usage: $0 [long]" >&2 && exit 2 ;;
+esac
+
+staticcheck=honnef.co/go/tools/cmd/staticcheck@v0.8.2
+results=()
+failed=0
+begin=$SECONDS
+
+# step runs a command and notes how it went.
+step() {
+	local name=$1 start=$SECONDS
+	shift
+	echo
+	echo "== $name"
+	if "$@"; then
+		results+=("passed  $((SECONDS - start)) s  $name")
+	else
+		results+=("FAILED  $((SECONDS - start)) s  $name")
+		failed=$((failed + 1))
+	fi
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# install installs the packages whose programs are missing.
+install() {
+	local missing=()
+	command -v gcc >/dev/null || missing+=(gcc libc6-dev) # for the race detector
+	[ -x /usr/bin/chromium ] || missing+=(chromium)
+	[ -x /usr/sbin/exim4 ] || missing+=(exim4-daemon-light)
+	if [ ${#missing[@]} = 0 ]; then
+		echo "nothing is missing"
+		return
+	fi
+	as_root apt-get update &&
+		as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+}
+
+go_is_there() {
+	command -v go >/dev/null || { echo "go is missing: install Go as go.mod says, from https://go.dev/dl/" >&2 && return 1; }
+	go version
+}
+
+formatted() {
+	local files
+	files=$(gofmt -l .) || return 1
+	[ -z "$files" ] && return
+	gofmt -d .
+	return 1
+}
+
+unit() {
+	local packages
+	packages=$(go list ./... | grep -v '/e2e\b') || return 1
+	# shellcheck disable=SC2086
+	as_tester go test -race -timeout 20m $packages
+}
+
+e2e() {
+	as_tester go test -count=1 -timeout 40m -parallel 4 ./e2e/...
+}
+
+# as_tester runs tests as root, which Exim needs.
+as_tester() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo --preserve-env "PATH=$PATH" "$@"; fi
+}
+
+step "go" go_is_there
+step "Debian packages" install
+step "gofmt" formatted
+step "go vet" go vet ./...
+step "staticcheck" go run "$staticcheck" ./...
+step "unit tests, with the race detector" unit
+step "end-to-end tests" e2e
+
+echo
+echo "== summary"
+printf '%s\n' "${results[@]}"
+echo "after $((SECONDS - begin)) s"
+echo "$((${#results[@]} - failed)) passed, $failed failed"
+[ "$failed" = 0 ]

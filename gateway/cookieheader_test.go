@@ -105,8 +105,8 @@ func FuzzStripOwnSetCookies(f *testing.F) {
 		}
 		// What a browser would send back must not be read as a cookie of the gateway.
 		if len(h["Set-Cookie"]) == 2 {
-			name, value, _ := strings.Cut(line, ";")
-			name, value, found := strings.Cut(name, "=")
+			pair, _, _ := strings.Cut(line, ";")
+			name, value, found := strings.Cut(pair, "=")
 			name, value = strings.Trim(name, " \t\r\n"), strings.Trim(value, " \t\r\n")
 			sent := name + "=" + value
 			if !found {

@@ -47,6 +47,8 @@ type App struct {
 	Groups []Group `json:"groups,omitempty"`
 	// The path that all pages are below. Default: /.auth.
 	Prefix string `json:"prefix,omitempty"`
+	// Where a Caddyfile has it, for messages.
+	Source string `json:"source,omitempty"`
 
 	log    *slog.Logger
 	config gateway.Config
@@ -78,6 +80,8 @@ type SMTP struct {
 	TLS string `json:"tls,omitempty"`
 	// Signatures to add.
 	DKIM []DKIM `json:"dkim,omitempty"`
+	// Where a Caddyfile has it, for messages.
+	Source string `json:"source,omitempty"`
 }
 
 // DKIM is a signature that mails carry (RFC 6376).
@@ -147,12 +151,23 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ready = make(chan struct{})
 	var err error
 	if a.folder, err = a.storeFolder(); err != nil {
-		return err
+		return sourced(a.Source, err)
 	}
 	if a.config, err = a.gatewayConfig(); err != nil {
+		return sourced(a.Source, err)
+	}
+	if a.SMTP == nil {
+		return nil
+	}
+	return sourced(a.SMTP.Source, a.checkMail())
+}
+
+// sourced adds where a Caddyfile has what the error is about.
+func sourced(source string, err error) error {
+	if err == nil || source == "" {
 		return err
 	}
-	return a.checkMail()
+	return fmt.Errorf("%s: %w", source, err)
 }
 
 // Start opens the store, which is shared with the configuration before, and puts

@@ -53,7 +53,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 		return nil, noSuchMatcher(h, first)
 	}
 	h.Next()
-	handler := &Handler{Source: fmt.Sprintf("%s:%d", h.File(), h.Line())}
+	handler := &Handler{Source: source(h.Dispenser)}
 	if matcher != nil {
 		handler.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
 	}
@@ -65,6 +65,10 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	}
 	return h.NewRoute(nil, handler), nil
 }
+
+// source is the place of the current word, for messages of what is found out
+// later.
+func source(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
 
 // noSuchMatcher blames a word that begins with @ and names no matcher.
 func noSuchMatcher(h httpcaddyfile.Helper, word string) error {
@@ -135,7 +139,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if d.NextArg() {
 		return nil, d.Errf("%q: the global option email_auth takes a block alone; who may enter goes into a site, after its address", d.Val())
 	}
-	app := new(App)
+	app := &App{Source: source(d)}
 	p := &parser{Dispenser: d}
 	for p.err == nil && d.NextBlock(0) {
 		app.parseOption(p, d.Val())
@@ -155,12 +159,12 @@ var globalOptions = []string{
 func (a *App) checkParsed(p *parser) {
 	switch {
 	case a.SMTP != nil && a.MailDir != "":
-		p.failAt("mail_dir", "smtp and mail_dir exclude each other: keep smtp, or mail_dir for trying it out")
+		p.failAt(p.seen["mail_dir"], "smtp and mail_dir exclude each other: keep smtp, or mail_dir for trying it out")
 	case a.SMTP != nil && a.From == "":
-		p.failAt("smtp", "smtp needs from: write `%s` beside it", usages["from"].example)
+		p.failAt(p.seen["smtp"], "smtp needs from: write `%s` beside it", usages["from"].example)
 	case a.SMTP != nil && !strings.Contains(a.SMTP.Address, "{"):
 		if err := a.SMTP.validate(); err != nil {
-			p.failAt("smtp", "%s", err.Error())
+			p.failAt(p.seen["smtp"], "%s", err.Error())
 		}
 	}
 }
@@ -222,7 +226,7 @@ func (a *App) parseOption(p *parser, option string) {
 }
 
 func (p *parser) smtp() *SMTP {
-	smtp := &SMTP{Address: p.word()}
+	smtp := &SMTP{Source: source(p.Dispenser), Address: p.word()}
 	inner := &parser{Dispenser: p.Dispenser, err: p.err}
 	for nesting := p.Nesting(); inner.err == nil && p.NextBlock(nesting); {
 		switch option := p.Val(); option {

@@ -14,9 +14,6 @@ import (
 
 // checkMail finds mistakes in the mail settings without reaching any server.
 func (a *App) checkMail() error {
-	if a.SMTP == nil {
-		return nil
-	}
 	if a.MailDir != "" {
 		return errors.New("smtp and mail_dir: write one of them")
 	}

@@ -51,9 +51,9 @@ func (p *parser) fail(format string, args ...any) {
 	}
 }
 
-// failAt blames an option that was read before.
-func (p *parser) failAt(option, format string, args ...any) {
-	there := caddyfile.NewDispenser([]caddyfile.Token{p.seen[option]})
+// failAt blames a word that was read before.
+func (p *parser) failAt(word caddyfile.Token, format string, args ...any) {
+	there := caddyfile.NewDispenser([]caddyfile.Token{word})
 	there.Next()
 	if p.err == nil {
 		p.err = there.Errf(format, args...)
@@ -226,11 +226,8 @@ func (p *parser) noBlock() {
 	if p.err != nil {
 		return
 	}
-	for nesting := p.Nesting(); p.NextBlock(nesting); {
-		p.fail("%q: this option takes no block", p.Val())
-		return
-	}
-	if p.ValRaw() == "}" {
-		p.fail("this option takes no block: remove its braces")
+	last := p.Token()
+	if nesting := p.Nesting(); p.NextBlock(nesting) || p.ValRaw() == "}" {
+		p.failAt(last, "this option takes no block: remove what is between its braces, and them")
 	}
 }

@@ -43,16 +43,74 @@ type found func(placement, *Handler) error
 // provisioned or not. prefix is that of the pages.
 func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
 	at := placement{loopback: listensOnLoopback(server.Listen)}
-	if err := walkRoutes(server.Routes, at, prefix, fn); err != nil {
+	var all []spot
+	collect := func(at placement, h *Handler) error {
+		all = append(all, spot{at, h})
+		return nil
+	}
+	if err := walkRoutes(server.Routes, at, prefix, collect); err != nil {
 		return err
 	}
 	for _, route := range server.NamedRoutes {
 		// Where a named route is invoked is not known here: any host may come.
-		if err := walkRoutes(caddyhttp.RouteList{*route}, at, prefix, fn); err != nil {
+		if err := walkRoutes(caddyhttp.RouteList{*route}, at, prefix, collect); err != nil {
+			return err
+		}
+	}
+	if server.Errors != nil {
+		if err := walkRoutes(server.Errors.Routes, at, prefix, inErrors); err != nil {
+			return err
+		}
+	}
+	if err := shareOrigins(all); err != nil {
+		return err
+	}
+	for _, p := range all {
+		if err := fn(p.at, p.h); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// inErrors refuses a handler that would be reached when all is over.
+func inErrors(_ placement, h *Handler) error {
+	return fmt.Errorf("%semail_auth stands in handle_errors, where it protects nothing; put it at the level of the site", h.at())
+}
+
+// spot is a handler where it stands.
+type spot struct {
+	at placement
+	h  *Handler
+}
+
+// shareOrigins gives an origin that one directive of a site states to the
+// others, since it is the site's, and finds two that differ.
+func shareOrigins(all []spot) error {
+	for _, one := range all {
+		if one.h.Origin == "" {
+			continue
+		}
+		for _, other := range all {
+			if !one.at.shares(other.at) {
+				continue
+			}
+			if other.h.Origin != "" && other.h.Origin != one.h.Origin {
+				return fmt.Errorf("%sorigin %s differs from that of another email_auth of the same site, %s (%s); write one origin", other.h.at(), other.h.Origin, one.h.Origin, one.h.Source)
+			}
+			other.h.Origin, other.h.origin, other.h.host = one.h.Origin, one.h.origin, one.h.host
+		}
+	}
+	return nil
+}
+
+// shares says whether both stand in the same site: the matchers around name a
+// host for both, or none for either.
+func (p placement) shares(other placement) bool {
+	if p.hosts == nil || other.hosts == nil {
+		return p.hosts == nil && other.hosts == nil
+	}
+	return slices.ContainsFunc(p.hosts, func(host string) bool { return slices.Contains(other.hosts, host) })
 }
 
 func listensOnLoopback(addresses []string) bool {
@@ -271,6 +329,11 @@ func checkOrigin(at placement, h *Handler) error {
 	_, named, err := gateway.ParseOrigin(h.Origin, true)
 	if err != nil {
 		return fmt.Errorf("%s%w", h.at(), err)
+	}
+	for _, host := range at.hosts {
+		if isWildcard(named) && host != named && !gateway.MatchesHost(named, host) {
+			return fmt.Errorf("%sorigin %s does not cover %s, a host of this site; write `origin https://%s`, or leave origin out", h.at(), h.Origin, host, host)
+		}
 	}
 	if isWildcard(named) {
 		return nil

@@ -124,8 +124,8 @@ func (r *Rule) Validate() error {
 	if len(r.Allow) == 0 {
 		return errors.New("nobody may enter: name who, as in `email_auth *@example.com`, or write anyone")
 	}
-	if r.MaxAge < 0 || r.MaxAge > 0 && r.MaxAge < 10*time.Second {
-		return fmt.Errorf("max_age %s: write 10s or more, or nobody could enter in time", r.MaxAge)
+	if r.MaxAge < 0 || r.MaxAge > 0 && r.MaxAge < time.Second {
+		return fmt.Errorf("max_age %s: write 1s or more, or nobody could enter in time", r.MaxAge)
 	}
 	for _, field := range r.Header {
 		if err := ValidateHeaderField(field.Name); err != nil {

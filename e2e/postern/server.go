@@ -96,12 +96,24 @@ func (s *Server) cleanup() {
 
 // checkLogs fails the test for what no run may ever say.
 func (s *Server) checkLogs() {
-	for _, bad := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: ", "goroutine 1 ["} {
-		text := s.Logs.Text()
+	text := s.Logs.Text()
+	for report := range strings.SplitSeq(text, "==================") {
+		if strings.Contains(report, "WARNING: DATA RACE") && !isCaddysOwnRace(report) {
+			s.t.Errorf("the race detector says:%s", report[:min(len(report), 8000)])
+		}
+	}
+	for _, bad := range []string{"panic: ", "fatal error: ", "http: panic serving"} {
 		if i := strings.Index(text, bad); i >= 0 {
 			s.t.Errorf("the program says %q:\n%s", bad, text[i:min(len(text), i+8000)])
 		}
 	}
+}
+
+// isCaddysOwnRace knows a race that Caddy 2.11.9 has without us: where its proxy
+// ends upgraded connections at a shutdown or reload, it says goodbye beside the
+// copying, and both count the bytes.
+func isCaddysOwnRace(report string) bool {
+	return strings.Contains(report, "caddyhttp.(*hijackedConn).Write()") && strings.Contains(report, "reverseproxy.writeCloseControl()")
 }
 
 // expand puts in the values that a configuration's names stand for.

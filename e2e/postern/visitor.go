@@ -225,7 +225,7 @@ func (v *Visitor) Ask(email, returnTo string) *Pending {
 func (p *Pending) Mail() *Mail {
 	p.visitor.t.Helper()
 	mails := p.visitor.server.WaitMails(p.visitor.t, p.Email, p.before+1)
-	return mails[len(mails)-1]
+	return mails[p.before]
 }
 
 // Answer sends a code.

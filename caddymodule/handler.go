@@ -139,12 +139,14 @@ func (h *Handler) at() string {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	door := h.app.wait(r.Context())
 	if door == nil {
+		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "This site is just being started. Please try again in a moment.", http.StatusServiceUnavailable)
 		return nil
 	}
 	site := h.site(r)
 	if site == nil {
+		w.Header().Set("Cache-Control", "no-store")
 		http.Error(w, "This site is not served here under that name.", http.StatusMisdirectedRequest)
 		return nil
 	}

@@ -203,7 +203,9 @@ func (w *upstreamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 func (s *streams) passOn(w http.ResponseWriter, r *http.Request, site *Site, session *Session, next func(http.ResponseWriter, *http.Request) error) error {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	control := http.NewResponseController(w)
+	// The deadlines are set on the server's own writer: a server may wrap it in
+	// ones that move deadlines themselves, and are for the handler's goroutine alone.
+	control := http.NewResponseController(innermost(w))
 	st := &stream{host: site.Host, session: session.hash}
 	st.end = func() {
 		cancel()
@@ -232,10 +234,28 @@ func (s *streams) passOn(w http.ResponseWriter, r *http.Request, site *Site, ses
 	return next(out, r.WithContext(ctx))
 }
 
+func innermost(w http.ResponseWriter) http.ResponseWriter {
+	for {
+		wrapped, ok := w.(interface{ Unwrap() http.ResponseWriter })
+		if !ok {
+			return w
+		}
+		w = wrapped.Unwrap()
+	}
+}
+
 // streamConn is the connection of an upgrade, which outlives its request.
 type streamConn struct {
 	net.Conn
 	closed func()
+}
+
+// CloseWrite ends one direction, as proxies do when one side is done.
+func (c *streamConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 func (c *streamConn) Close() error {

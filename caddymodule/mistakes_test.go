@@ -267,20 +267,25 @@ func TestMistakesInSMTP(t *testing.T) {
 	mistake{"", "exclude each other"}.check(t, "{\n\temail_auth {\n\t\tfrom signin@example.com\n\t\tsmtp mail.example.com:587\n\t\t‹›mail_dir mails\n\t}%s\n}\n")
 }
 
-// TestMistakesFoundLater has no lines in the global option: what files and the
-// environment hold is not known when the Caddyfile is read.
+// TestMistakesFoundLater is about files and the environment, of which nothing is
+// known when the Caddyfile is read: the place is that of the whole option, or of
+// smtp.
 func TestMistakesFoundLater(t *testing.T) {
 	t.Setenv("MISTAKE_EMPTY", "")
-	checkMistakes(t, "{\n\temail_auth {\n\t\tfrom signin@example.com\n%s\n\t}\n}\n", []mistake{
+	checkMistakes(t, "{\n\t‹›email_auth {\n\t\t%s\n\t}\n}\n", []mistake{
 		{"group staff file testdata/nosuch.txt", "testdata/nosuch.txt: no such file"},
+		{"group staff file testdata/least.json", "testdata/least.json: line 1"},
 		{"group staff file {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
 		{"store badger {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
-		{"smtp mail.example.com:587 {\nusername a\npassword {env.MISTAKE_EMPTY}\n}", "{env.MISTAKE_EMPTY} is empty"},
-		{"smtp mail.example.com:587 {\nusername a\npassword {file.testdata/nosuch.txt}\n}", "{file.testdata/nosuch.txt} is empty"},
-		{"smtp mail.example.com:587 {\nusername {env.MISTAKE_EMPTY}\npassword a\n}", "{env.MISTAKE_EMPTY} is empty"},
-		{"smtp {env.MISTAKE_EMPTY}:587", "smtp"},
-		{"smtp mail.example.com:587 {\ndkim example.com mail testdata/nosuch.pem\n}", "testdata/nosuch.pem: no such file"},
-		{"smtp mail.example.com:587 {\ndkim example.com mail testdata/staff.txt\n}", "PEM"},
+	})
+	checkMistakes(t, "{\n\temail_auth {\n\t\tfrom signin@example.com\n\t\t‹›smtp %s\n\t}\n}\n", []mistake{
+		{"mail.example.com:587 {\nusername a\npassword {env.MISTAKE_EMPTY}\n}", "{env.MISTAKE_EMPTY} is empty"},
+		{"mail.example.com:587 {\nusername a\npassword {file.testdata/nosuch.txt}\n}", "{file.testdata/nosuch.txt} is empty"},
+		{"mail.example.com:587 {\nusername {env.MISTAKE_EMPTY}\npassword a\n}", "{env.MISTAKE_EMPTY} is empty"},
+		{"{env.MISTAKE_EMPTY}:587", "{env.MISTAKE_EMPTY} is empty"},
+		{"mail.example.com:587 {\ndkim example.com mail testdata/nosuch.pem\n}", "testdata/nosuch.pem: no such file"},
+		{"mail.example.com:587 {\ndkim example.com mail testdata/staff.txt\n}", "PEM"},
+		{"mail.example.com:587 {\ndkim example mail testdata/staff.txt\n}", "dkim"},
 	})
 }
 

@@ -228,6 +228,6 @@ func (p *parser) noBlock() {
 	}
 	last := p.Token()
 	if nesting := p.Nesting(); p.NextBlock(nesting) || p.ValRaw() == "}" {
-		p.failAt(last, "this option takes no block: remove what is between its braces, and them")
+		p.failAt(last, "this option takes no block: remove the braces and what is between them")
 	}
 }

@@ -287,7 +287,7 @@ func TestCodesThatAreNone(t *testing.T) {
 	other.Submit("/.auth/resend", "request", b.Request).Want(t, 403)
 	// None of them counted.
 	b.Code(wrongCodes(code, 1)[0]).WantText(t, "4 attempts left")
-	b.Code(" " + code[:3] + " - " + code[3:] + "\t").WantLocation(t, "/")
+	b.Code(" "+code[:3]+" - "+code[3:]+"\t").WantLocation(t, "/")
 }
 
 func TestExpiry(t *testing.T) {
@@ -787,20 +787,31 @@ func TestPublicPaths(t *testing.T) {
 
 func TestUpstreamCookies(t *testing.T) {
 	t.Parallel()
-	site := gatewaytest.New(t, gatewaytest.Options{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Upstream", "yes")
-		for _, name := range []string{gateway.SessionCookie, gateway.BrowserCookie, gateway.LoopbackSessionCookie, gateway.LoopbackBrowserCookie, "app"} {
-			http.SetCookie(w, &http.Cookie{Name: name, Value: "planted", Path: "/", Secure: true})
-		}
-	})})
-	b := site.Browser()
-	b.SignIn(ann)
-	a := b.Open("/").Want(t, 200)
-	if got := a.Header["Set-Cookie"]; len(got) != 1 || !strings.HasPrefix(got[0], "app=") {
-		t.Errorf("an upstream set %q", got)
-	}
-	if b.SignedIn() != ann {
-		t.Error("an upstream ended a session")
+	for name, answer := range map[string]func(http.ResponseWriter){
+		"a status":    func(w http.ResponseWriter) { w.WriteHeader(http.StatusOK) },
+		"a body":      func(w http.ResponseWriter) { fmt.Fprint(w, "hello") },
+		"early hints": func(w http.ResponseWriter) { w.WriteHeader(http.StatusEarlyHints); w.WriteHeader(http.StatusOK) },
+		"a flush":     func(w http.ResponseWriter) { http.NewResponseController(w).Flush() },
+		"nothing":     func(w http.ResponseWriter) {}, // the server answers 200 by itself
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			site := gatewaytest.New(t, gatewaytest.Options{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				for _, name := range []string{gateway.SessionCookie, gateway.BrowserCookie, gateway.LoopbackSessionCookie, gateway.LoopbackBrowserCookie, "app"} {
+					http.SetCookie(w, &http.Cookie{Name: name, Value: "planted", Path: "/", Secure: true})
+				}
+				answer(w)
+			})})
+			b := site.Browser()
+			b.SignIn(ann)
+			a := b.Open("/").Want(t, 200)
+			if got := a.Header["Set-Cookie"]; len(got) != 1 || !strings.HasPrefix(got[0], "app=") {
+				t.Errorf("an upstream set %q", got)
+			}
+			if b.SignedIn() != ann {
+				t.Error("an upstream ended a session")
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"regexp"
 	"sync"
+	"time"
 
 	"github.com/postern-auth/postern/gateway/mail"
 )
@@ -42,6 +43,9 @@ const (
 
 // Mails is a mail server that keeps what it gets. It is a mail.Transport.
 type Mails struct {
+	// Delay is how long each delivery takes, in real time.
+	Delay time.Duration
+
 	mu    sync.Mutex
 	fault Fault
 	all   []Mail
@@ -59,6 +63,7 @@ func (m *Mails) Break(f Fault) {
 
 // Deliver implements mail.Transport.
 func (m *Mails) Deliver(ctx context.Context, message mail.Message) error {
+	time.Sleep(m.Delay)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tries++

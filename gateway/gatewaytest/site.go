@@ -315,6 +315,14 @@ func (s *Site) Dump() string {
 // clock, as it would go on if something else happened.
 func (s *Site) Copy() *Site {
 	s.t.Helper()
+	options := s.options
+	options.Database, options.KeyFile, options.Clock = s.CopyDatabase(), s.KeyFile, s.Clock
+	return New(s.t, options)
+}
+
+// CopyDatabase returns a copy of the data, as a thief of the files has it.
+func (s *Site) CopyDatabase() store.Store {
+	s.t.Helper()
 	database := NewDatabase(s.t)
 	err := s.database.Scan(context.Background(), "", func(key string, value []byte) error {
 		return database.Update(context.Background(), key, 0, func([]byte) ([]byte, error) { return value, nil })
@@ -322,10 +330,12 @@ func (s *Site) Copy() *Site {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	options := s.options
-	options.Database, options.KeyFile, options.Clock = database, s.KeyFile, s.Clock
-	return New(s.t, options)
+	return database
 }
+
+// Handler is the site without the network, for tests that bring a
+// http.ResponseWriter of their own.
+func (s *Site) Handler() http.Handler { return http.HandlerFunc(s.front) }
 
 // Reached is how many requests went upstream.
 func (s *Site) Reached() int { return int(s.reached.Load()) }

@@ -155,10 +155,29 @@ func (s *Store) closeDB() error {
 	if full, err := s.disk.tooFull(); err == nil && full {
 		return fmt.Errorf("badgerstore: not closing the database in %s cleanly: %w; nothing is lost, but the folder stays locked until this process ends", s.cfg.Dir, store.ErrFull)
 	}
-	if err := db.Close(); err != nil {
+	if err := closeInTime(db); err != nil {
 		return fmt.Errorf("badgerstore: closing the database in %s: %w", s.cfg.Dir, err)
 	}
 	return nil
+}
+
+// closeTime is what Badger gets for writing what is in memory to new files.
+const closeTime = 10 * time.Second
+
+// closeInTime closes the database, or gives up: where its folder is gone or
+// cannot be written any more, Badger tries again for ever, and the process would
+// never end. All that was confirmed is in the log.
+func closeInTime(db *badger.DB) error {
+	done := make(chan error, 1)
+	go func() { done <- db.Close() }()
+	timer := time.NewTimer(closeTime)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("not done after %s, because its folder cannot be written; nothing that was confirmed is lost, but the folder stays locked until this process ends", closeTime)
+	}
 }
 
 // begin refuses work on a closed store; otherwise the caller ends it with

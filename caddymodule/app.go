@@ -176,10 +176,11 @@ func (a *App) Start() error {
 	if err := a.bind(); err != nil {
 		return err
 	}
-	var err error
-	if a.transport, err = a.newTransport(); err != nil {
+	transport, err := a.newTransport()
+	if err != nil {
 		return err
 	}
+	a.transport = transport // only now: of a failed one there is nothing to close
 	if a.node, err = openNode(a.folder, a.log); err != nil {
 		return err
 	}

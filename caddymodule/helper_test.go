@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -253,7 +252,7 @@ func (w *world) newest(folder, to string) string {
 			continue
 		}
 		text := strings.NewReplacer("=\r\n", "", "=3D", "=").Replace(string(content))
-		if strings.Contains(text, fmt.Sprintf("To: <%s>", to)) {
+		if strings.Contains(text, "\r\nTo: "+to+"\r\n") {
 			return text
 		}
 	}

@@ -55,6 +55,8 @@ type openRequest struct {
 	ID      string    `json:"id"`
 	Address string    `json:"address"`
 	Expires time.Time `json:"expires"`
+	// decoy is that of the request itself.
+	decoy bool
 }
 
 // StartRequest is what Start needs to know.
@@ -82,6 +84,8 @@ type Started struct {
 //
 // It fails with ErrAddress, a *LimitError, or a failure of the store.
 func (e *Engine) Start(ctx context.Context, in StartRequest) (Started, error) {
+	ctx, cancel := unhurried(ctx)
+	defer cancel()
 	address, err := ParseAddress(in.Email)
 	if err != nil {
 		return Started{}, err
@@ -95,7 +99,8 @@ func (e *Engine) Start(ctx context.Context, in StartRequest) (Started, error) {
 		return Started{}, err
 	}
 	for _, request := range open {
-		if request.Address == address {
+		// An address that was let in meanwhile needs a request that has a mail.
+		if request.Address == address && request.decoy == !in.Site.MayEnter(address) {
 			return e.join(ctx, request.ID)
 		}
 	}
@@ -105,9 +110,9 @@ func (e *Engine) Start(ctx context.Context, in StartRequest) (Started, error) {
 	return e.start(ctx, in, address, browser, open)
 }
 
-// start writes the request, then its place in the browser's list, then its
-// mail. A kill in between leaves a request that nobody was told of, or one
-// whose mail the visitor asks for again.
+// start writes the request, then its mail, then its place in the browser's list.
+// Where it ends in between, the visitor's next start makes a request of its own;
+// of the mail, the link works.
 func (e *Engine) start(ctx context.Context, in StartRequest, address, browser string, open []openRequest) (Started, error) {
 	if err := e.countStart(ctx, in.ClientIP); err != nil {
 		return Started{}, err
@@ -127,12 +132,14 @@ func (e *Engine) start(ctx context.Context, in StartRequest, address, browser st
 	if err := e.putChallenge(ctx, c); err != nil {
 		return Started{}, err
 	}
+	mail, err := e.queueMail(ctx, c, wait)
+	if err != nil {
+		return Started{}, err
+	}
+	e.node.outbox.add(mail)
 	open = append(open, openRequest{ID: c.ID, Address: address, Expires: c.Deadline})
 	if err := store.Put(ctx, e.store, browserKey(c.Site, browser), MaxLife, browserRequests{open}); err != nil {
 		return Started{}, fmt.Errorf("listing the browser's sign-in request: %w", err)
-	}
-	if err := e.queueMail(ctx, c, wait); err != nil {
-		return Started{}, err
 	}
 	e.log.Info("sign-in requested", "request", c.ID, "site", c.Site, "network", c.Network)
 	return Started{ID: c.ID, ReturnTo: c.ReturnTo}, nil
@@ -180,7 +187,7 @@ func (e *Engine) openRequests(ctx context.Context, site, browser string) ([]open
 		if err != nil {
 			return nil, err
 		}
-		open = append(open, openRequest{ID: c.ID, Address: c.Address, Expires: c.Expires})
+		open = append(open, openRequest{ID: c.ID, Address: c.Address, Expires: c.Expires, decoy: c.Decoy})
 	}
 	return open, nil
 }
@@ -284,6 +291,8 @@ func (e *Engine) bound(c *challenge, browser *Browser) bool {
 // fresh ones, and lets them live longer. It fails with ErrUnknown,
 // ErrOtherBrowser, a *LimitError, or a failure of the store.
 func (e *Engine) Resend(ctx context.Context, site *Site, id string, browser *Browser) error {
+	ctx, cancel := unhurried(ctx)
+	defer cancel()
 	c, state, err := e.lookUp(ctx, site.Host, id)
 	if err != nil {
 		return err
@@ -317,7 +326,12 @@ func (e *Engine) Resend(ctx context.Context, site *Site, id string, browser *Bro
 	if err != nil {
 		return fmt.Errorf("saving sign-in request: %w", err)
 	}
-	return e.queueMail(ctx, &renewed, 0)
+	mail, err := e.queueMail(ctx, &renewed, 0)
+	if err != nil {
+		return err
+	}
+	e.node.outbox.add(mail)
+	return nil
 }
 
 func earlier(a, b time.Time) time.Time {

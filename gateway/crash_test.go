@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -137,6 +138,9 @@ func everyWrite(t *testing.T, config gateway.Config, before func(*testing.T, *wo
 						t.Error("the act writes nothing")
 					}
 					break
+				}
+				if d.done && !d.kills && kinds[n-1] == "outbox" {
+					continue // see TestGivenUp
 				}
 				what := fmt.Sprintf("write %d (%s)", n, kinds[n-1])
 				t.Run(what, func(t *testing.T) {
@@ -334,10 +338,7 @@ func TestDisasterInOutbox(t *testing.T) {
 					}
 					struck := d.strike(w.Store, n)
 					w.ReleaseMail()
-					eventually(t, "the mail is off the queue, or the process dead", func() bool {
-						w.Wake()
-						return struck() && d.kills || w.Queued() == 0
-					})
+					eventually(t, "it happened, or the mail is off the queue", func() bool { return struck() || w.Queued() == 0 })
 					if !struck() {
 						if n < 3 {
 							t.Errorf("%d writes", n-1)
@@ -348,8 +349,10 @@ func TestDisasterInOutbox(t *testing.T) {
 					if d.kills {
 						w.Restart()
 					}
-					w.Wake()
-					w.Settle()
+					// A mail that was counted and not noted as such costs a place: then it
+					// waits for the next window.
+					w.Clock.Step(time.Minute)
+					eventually(t, "the mail is off the queue", func() bool { w.Wake(); return w.Queued() == 0 })
 					w.Store.Reset(nil, nil)
 					what := fmt.Sprintf("write %d of %v", n, kinds)
 					copies := map[string]int{}
@@ -370,6 +373,81 @@ func TestDisasterInOutbox(t *testing.T) {
 					w.visitor.Code(w.LastMail(ann).Code).WantLocation(t, "/")
 				}
 			})
+		}
+	}
+}
+
+// TestGivenUp: somebody clicks twice. The browser gives up the first request
+// wherever it is and sends another, which must not wait for a mail that nobody
+// has queued.
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	for _, done := range []bool{false, true} {
+		for n := 1; ; n++ {
+			w := newWorld(t, gateway.Config{})
+			w.ReleaseMail()
+			browser := aBrowser("ann")
+			ctx, giveUp := context.WithCancel(t.Context())
+			hit := func(write gatewaytest.Write) error {
+				if write.N == n {
+					giveUp()
+				}
+				return nil
+			}
+			if done {
+				w.Store.Reset(nil, hit)
+			} else {
+				w.Store.Reset(hit, nil)
+			}
+			start := gateway.StartRequest{Site: w.Site.Site(w.Host), Browser: browser, Email: ann, ReturnTo: "/", ClientIP: "192.0.2.1"}
+			_, err := w.Engine.Start(ctx, start)
+			kinds := w.Store.Kinds()
+			giveUp()
+			w.Store.Reset(nil, nil)
+			if len(kinds) < n {
+				if err != nil || n < 5 {
+					t.Errorf("%d writes, %v", len(kinds), err)
+				}
+				break
+			}
+			if _, err := w.Engine.Start(t.Context(), start); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the mails are sent", func() bool { return w.Queued() == 0 })
+			if len(w.Mails.To(ann)) == 0 {
+				t.Errorf("given up at write %d (%s, made: %v): the next request has no mail", n, kinds[n-1], done)
+			}
+		}
+	}
+}
+
+// Neither must what was given up in the middle take a code away.
+func TestGivenUpVerify(t *testing.T) {
+	t.Parallel()
+	for n := 1; ; n++ {
+		w := newWorld(t, gateway.Config{})
+		w.ReleaseMail()
+		a := ask(t, w.Site, aBrowser("ann"), ann)
+		code := w.LastMail(ann).Code
+		ctx, giveUp := context.WithCancel(t.Context())
+		w.Store.Reset(nil, func(write gatewaytest.Write) error {
+			if write.N == n {
+				giveUp()
+			}
+			return nil
+		})
+		_, err := w.Engine.Verify(ctx, gateway.Answer{Site: w.Site.Site(w.Host), Browser: a.browser, Request: a.id, Code: code})
+		kinds := w.Store.Kinds()
+		giveUp()
+		if len(kinds) < n {
+			if err != nil || n < 3 {
+				t.Errorf("%d writes, %v", len(kinds), err)
+			}
+			return
+		}
+		used, err2 := a.code(code)
+		if err != nil && (err2 != nil || used.Secret == "") {
+			t.Errorf("given up after write %d (%s): the code is used up (%v) and there is no session (%v)", n, kinds[n-1], err2, err)
 		}
 	}
 }

@@ -30,9 +30,10 @@ type queuedMail struct {
 	InTotal bool `json:"in_total"`
 }
 
-// queueMail queues the latest mail of a request: for now, or for when the lane
-// has room again. A lane that has none while the credentials live gets none.
-func (e *Engine) queueMail(ctx context.Context, c *challenge, wait time.Duration) error {
+// queueMail stores the latest mail of a request: for now, or for when the lane
+// has room again. A lane that has none while the credentials live gets none. The
+// caller hands it to the outbox.
+func (e *Engine) queueMail(ctx context.Context, c *challenge, wait time.Duration) (*delivery, error) {
 	now := e.now()
 	m := queuedMail{
 		Request: c.ID, Site: c.Site, Generation: c.Generation,
@@ -41,13 +42,12 @@ func (e *Engine) queueMail(ctx context.Context, c *challenge, wait time.Duration
 	}
 	key := outboxPrefix + c.ID + "/" + strconv.Itoa(c.Mails)
 	if err := store.Put(ctx, e.store, key, c.Deadline.Sub(now)+time.Minute, m); err != nil {
-		return fmt.Errorf("queueing mail: %w", err)
+		return nil, fmt.Errorf("queueing mail: %w", err)
 	}
 	if wait > 0 {
 		e.log.Warn("mail postponed: its address has had as many as the limit allows", "request", c.ID, "site", c.Site, "seconds", int(wait.Seconds()))
 	}
-	e.node.outbox.add(&delivery{key: key, at: m.NotBefore, postponed: wait > 0})
-	return nil
+	return &delivery{key: key, at: m.NotBefore, postponed: wait > 0}, nil
 }
 
 // mailDomain is the domain of a mailbox.

@@ -183,7 +183,9 @@ func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, next fun
 		d.fail(w, r, v, errPath)
 		return nil
 	}
-	return next(&upstreamWriter{ResponseWriter: w}, r)
+	out := &upstreamWriter{ResponseWriter: w}
+	defer out.after()
+	return next(out, r)
 }
 
 // identify returns the session of the request, or nil where there is none.

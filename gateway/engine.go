@@ -38,6 +38,13 @@ func NewEngine(node *Node, config Config) (*Engine, error) {
 	return &Engine{node: node, store: node.store, keys: node.keys, config: config, log: config.Log}, nil
 }
 
+// unhurried returns a context that does not end when the visitor leaves: what was
+// begun is finished, or a request would be used up without a session. It is
+// bounded in time all the same.
+func unhurried(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+}
+
 func (e *Engine) now() time.Time { return e.config.Clock() }
 
 // Node is what one process keeps over configuration reloads: the open store,

@@ -105,12 +105,20 @@ func (e *Engine) assertion(site *Site, s *Session, groups []string) (string, err
 	return token, nil
 }
 
-// keySet returns the public keys of assertions: those that sign, that are
-// announced, and that signed what may still be valid.
+// publishedFor is how long the public key of a root stays published after
+// another one signs: far longer than an assertion lives, for upstreams that keep
+// the key set.
+const publishedFor = 30 * day
+
+// keySet returns the public keys of assertions: those that are announced, that
+// sign, and that did so lately.
 func (e *Engine) keySet() jose.JSONWebKeySet {
 	var set jose.JSONWebKeySet
 	ring := e.keys.current.Load()
-	for i, signer := range ring.signers[:min(len(ring.signers), ring.active(e.now())+2)] {
+	for i, signer := range ring.signers {
+		if i > 0 && e.now().After(ring.Roots[i-1].ActiveFrom.Add(publishedFor)) {
+			break // its successor has signed for that long, and those before it are older
+		}
 		set.Keys = append(set.Keys, jose.JSONWebKey{
 			Key: signer.Public().(ed25519.PublicKey), KeyID: ring.Roots[i].ID,
 			Algorithm: string(jose.EdDSA), Use: "sig",

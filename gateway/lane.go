@@ -24,6 +24,8 @@ type lane struct {
 	AttemptsADay window `json:"attempts_a_day"`
 	Mails        window `json:"mails"`
 	MailsADay    window `json:"mails_a_day"`
+	// CodesStopped is until when no code is compared, because of the daily cap.
+	CodesStopped time.Time `json:"codes_stopped,omitzero"`
 	// Requests holds what was answered for each request that is still kept.
 	Requests map[string]*answers `json:"requests,omitempty"`
 }
@@ -74,6 +76,9 @@ func (l *lane) at(now time.Time, limits Limits) *lane {
 	next.Mails = l.Mails.at(now, limits.Mails)
 	next.AttemptsADay = l.AttemptsADay.at(now, Limit{DailyWrongCodes, day})
 	next.MailsADay = l.MailsADay.at(now, Limit{DailyMails, day})
+	if now.Before(l.CodesStopped) && !l.CodesStopped.After(now.Add(day)) {
+		next.CodesStopped = l.CodesStopped
+	}
 	for id, a := range l.Requests {
 		if now.Before(a.Deadline) {
 			next.Requests[id] = a
@@ -85,11 +90,23 @@ func (l *lane) at(now time.Time, limits Limits) *lane {
 // attempts is how many more codes would be compared, and how long none will.
 func (l *lane) attempts(now time.Time, limits Limits, shared bool) (int, time.Duration) {
 	left, wait := l.Attempts.left(limits.Attempts), l.Attempts.wait(now, limits.Attempts)
-	if shared {
-		left = min(left, l.AttemptsADay.left(Limit{DailyWrongCodes, day}))
-		wait = max(wait, l.AttemptsADay.wait(now, Limit{DailyWrongCodes, day}))
+	if !shared {
+		return left, wait
 	}
-	return left, wait
+	if now.Before(l.CodesStopped) {
+		return 0, max(wait, l.CodesStopped.Sub(now))
+	}
+	return min(left, l.AttemptsADay.left(Limit{DailyWrongCodes, day})), wait
+}
+
+// countWrong counts a wrong code. The last one of a day stops codes for the
+// 24 hours that follow.
+func (l *lane) countWrong(now time.Time) {
+	l.Attempts.Count++
+	l.AttemptsADay.Count++
+	if l.AttemptsADay.left(Limit{DailyWrongCodes, day}) == 0 {
+		l.CodesStopped, l.AttemptsADay = now.Add(day), window{}
+	}
 }
 
 // mailWait is how long there may be no further mail.
@@ -142,7 +159,7 @@ func (e *Engine) laneState(ctx context.Context, c *challenge) (laneState, error)
 	var state laneState
 	state.attemptsLeft, state.retryAfter = l.attempts(now, e.config.Limits, isShared(c.Lane))
 	state.resendAfter = l.mailWait(now, e.config.Limits, isShared(c.Lane))
-	state.codesStopped = isShared(c.Lane) && l.AttemptsADay.left(Limit{DailyWrongCodes, day}) == 0
+	state.codesStopped = isShared(c.Lane) && now.Before(l.CodesStopped)
 	if a := l.Requests[c.ID]; a != nil {
 		state.used = a.Used
 	}
@@ -229,8 +246,9 @@ func (e *Engine) judge(l *lane, now time.Time, a answer) (changed bool, result e
 func (e *Engine) judgeCode(l *lane, now time.Time, a answer, tried *answers) (changed bool, result error) {
 	shared := isShared(a.request.Lane)
 	left, wait := l.attempts(now, e.config.Limits, shared)
-	hash := e.keys.hash("wrong code", a.request.ID+" "+a.code)[:16]
-	if slices.Contains(tried.Wrong, hash) && !a.right() {
+	// Of a fresh generation every code may be right, so it counts again.
+	hash := e.keys.hash("wrong code", fmt.Sprint(a.request.ID, " ", a.request.Generation, " ", a.code))[:16]
+	if slices.Contains(tried.Wrong, hash) {
 		return false, &WrongCodeError{Left: left, RetryAfter: wait}
 	}
 	if left == 0 {
@@ -240,8 +258,7 @@ func (e *Engine) judgeCode(l *lane, now time.Time, a answer, tried *answers) (ch
 		tried.Used = &usedUp{Session: a.session, At: now}
 		return true, nil
 	}
-	l.Attempts.Count++
-	l.AttemptsADay.Count++
+	l.countWrong(now)
 	tried.Wrong = append(tried.Wrong, hash)
 	tried.Wrong = tried.Wrong[max(0, len(tried.Wrong)-maxWrong):]
 	left, wait = l.attempts(now, e.config.Limits, shared)

@@ -348,25 +348,25 @@ func (m *model) attempts(lane string) int {
 		count = 0
 	}
 	left := modelAttempts - count
-	if strings.HasPrefix(lane, "shared ") {
-		left = min(left, gateway.DailyWrongCodes-m.wrongToday(lane))
+	if strings.HasPrefix(lane, "shared ") && m.stopped(lane) {
+		return 0
 	}
 	return left
 }
 
-func (m *model) wrongToday(lane string) int {
-	var start time.Time
+// stopped says whether the daily cap of wrong codes was reached within a day.
+func (m *model) stopped(lane string) bool {
+	var start, until time.Time
 	count := 0
 	for _, at := range m.wrong[lane] {
 		if count == 0 || !at.Before(start.Add(24*time.Hour)) {
 			start, count = at, 0
 		}
-		count++
+		if count++; count == gateway.DailyWrongCodes {
+			until, count = at.Add(24*time.Hour), 0
+		}
 	}
-	if count > 0 && !m.now.Before(start.Add(24*time.Hour)) {
-		return 0
-	}
-	return count
+	return m.now.Before(until)
 }
 
 func (m *model) verify(b *modelBrowser, answer gateway.Answer) (gateway.Verified, error) {
@@ -392,7 +392,7 @@ func (m *model) rightCode(t *rapid.T) {
 		}
 	case !r.live(m.now):
 		m.refused(t, err, "a dead code")
-	case m.typed[r.id+sent.code] && !current:
+	case m.typed[r.typed(sent.code)] && !current:
 		m.refused(t, err, "an old code again")
 	case left <= 0:
 		m.refused(t, err, "a code over the limit")
@@ -407,12 +407,16 @@ func (m *model) rightCode(t *rapid.T) {
 }
 
 func (m *model) countWrong(r *modelRequest, code string) {
-	if m.typed[r.id+code] {
+	if m.typed[r.typed(code)] {
 		return
 	}
-	m.typed[r.id+code] = true
+	m.typed[r.typed(code)] = true
 	m.wrong[r.lane] = append(m.wrong[r.lane], m.now)
 }
+
+// typed names a code that was typed for a request: of fresh credentials every
+// code counts again.
+func (r *modelRequest) typed(code string) string { return fmt.Sprint(r.id, r.generation, code) }
 
 func (m *model) refused(t *rapid.T, err error, what string) {
 	if err == nil {
@@ -442,7 +446,7 @@ func (m *model) wrongCode(t *rapid.T) {
 	var wrong *gateway.WrongCodeError
 	compared := errors.As(err, &wrong)
 	switch {
-	case m.typed[r.id+code]:
+	case m.typed[r.typed(code)]:
 		if !compared || wrong.Left != max(0, left) {
 			t.Fatalf("an equal wrong code: %v, want %d left", err, left)
 		}

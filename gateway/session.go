@@ -178,6 +178,8 @@ func (e *Engine) End(ctx context.Context, site *Site, secret string) error {
 	if secret == "" {
 		return nil
 	}
+	ctx, cancel := unhurried(ctx)
+	defer cancel()
 	err := store.Change(ctx, e.store, sessionKey(e.sessionHash(secret)), 0, func(old *Session) (*Session, error) {
 		if old == nil || old.Site != site.Host {
 			return nil, ErrNoSession

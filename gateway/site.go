@@ -99,7 +99,7 @@ func ParseOrigin(text string, wildcard bool) (origin, host string, err error) {
 	if err != nil || u.Host == "" || u.Opaque != "" {
 		return bad("this is no origin")
 	}
-	host = strings.ToLower(u.Hostname())
+	host = lowerASCII(u.Hostname())
 	switch {
 	case u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.User != nil || strings.HasSuffix(text, "#"):
 		return bad("an origin has no path, query or user")

@@ -116,7 +116,10 @@ func (s *streams) verdict(ctx context.Context, host, hash string) (session strin
 	}
 	e := attachment.Engine
 	found, err := store.Load[Session](ctx, e.store, sessionKey(hash))
-	if err == nil && found.ReplacedBy != "" {
+	for range maxReplaced {
+		if err != nil || found.ReplacedBy == "" {
+			break
+		}
 		hash = found.ReplacedBy
 		found, err = store.Load[Session](ctx, e.store, sessionKey(hash))
 	}
@@ -130,6 +133,9 @@ func (s *streams) verdict(ctx context.Context, host, hash string) (session strin
 	e.touch(ctx, &found) // an open stream counts as activity
 	return hash, true
 }
+
+// maxReplaced is how many sign-ins one after the other a stream follows at once.
+const maxReplaced = 100
 
 // upstreamWriter is the response writer of a request that was passed on. It
 // keeps an upstream from setting our cookies, and notes streams.
@@ -196,6 +202,14 @@ func (w *upstreamWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, buffered, err
 }
 
+// after is called when the handler has returned: where it wrote nothing, the
+// server or an error handler will, with the headers that are there.
+func (w *upstreamWriter) after() {
+	if !w.wrote {
+		StripOwnSetCookies(w.Header())
+	}
+}
+
 // Unwrap is for http.ResponseController.
 func (w *upstreamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
@@ -225,12 +239,16 @@ func (s *streams) passOn(w http.ResponseWriter, r *http.Request, site *Site, ses
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.open[st] = struct{}{}
-		st.end = func() { conn.Close() }
+		st.end = func() {
+			conn.SetDeadline(time.Unix(1, 0))
+			go conn.Close() // with TLS it can take a while, and others wait for the lock
+		}
 		return &streamConn{Conn: conn, closed: func() { s.remove(st) }}
 	}
 	if kind := KindOf(r); kind == Upgrade || kind == GRPC {
 		s.add(st)
 	}
+	defer out.after()
 	return next(out, r.WithContext(ctx))
 }
 

@@ -40,6 +40,8 @@ type Verified struct {
 // *LimitError, or a failure of the store. Where it fails between using up and
 // opening, the visitor has to begin anew.
 func (e *Engine) Verify(ctx context.Context, in Answer) (Verified, error) {
+	ctx, cancel := unhurried(ctx)
+	defer cancel()
 	var a answer
 	var err error
 	if in.Token != "" {

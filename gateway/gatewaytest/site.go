@@ -237,7 +237,7 @@ func (s *Site) ReleaseMail() { s.Node.Attach(s.attached) }
 // Settle waits until every mail that is due is done with.
 func (s *Site) Settle() {
 	s.t.Helper()
-	for start := time.Now(); time.Since(start) < 20*time.Second; time.Sleep(time.Millisecond) {
+	for start := time.Now(); time.Since(start) < 5*time.Second; time.Sleep(time.Millisecond) {
 		if s.dueMails() == 0 {
 			return
 		}

@@ -1,0 +1,351 @@
+package e2e_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/postern-auth/postern/e2e/postern"
+)
+
+// onOwnDisk is a configuration whose store is on a disk of its own, while the
+// mails are not.
+func onOwnDisk(t *testing.T, megabytes int) (config postern.Config, disk string) {
+	t.Helper()
+	disk = t.TempDir()
+	mount(t, "-t", "tmpfs", "-o", fmt.Sprintf("size=%dm", megabytes), "tmpfs", disk)
+	t.Cleanup(func() { _ = exec.Command("umount", "-l", disk).Run() })
+	return postern.Config{
+		Sites: silent, Upstream: postern.StartUpstream(t),
+		Auth: unlimited + "\nstore badger " + filepath.Join(disk, "store"),
+	}, disk
+}
+
+func mount(t *testing.T, args ...string) {
+	t.Helper()
+	if output, err := exec.Command("mount", args...).CombinedOutput(); err != nil {
+		t.Fatalf("mount %v: %v\n%s", args, err, output)
+	}
+}
+
+// leaveFree fills a disk so that about so many bytes are left.
+func leaveFree(t *testing.T, disk string, left int) {
+	t.Helper()
+	free := freeSpace(t, disk)
+	if free <= left {
+		return
+	}
+	ballast, err := os.OpenFile(filepath.Join(disk, "ballast"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ballast.Close()
+	block := make([]byte, 64<<10)
+	for n := free - left; n > 0; n -= len(block) {
+		if _, err := ballast.Write(block[:min(n, len(block))]); err != nil {
+			return // full
+		}
+	}
+}
+
+// freeSpace asks df, which knows every system.
+func freeSpace(t *testing.T, disk string) (bytes int) {
+	t.Helper()
+	output, err := exec.Command("df", "--output=avail", "-B1", disk).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Sscan(strings.Fields(string(output))[1], &bytes); err != nil {
+		t.Fatal(err)
+	}
+	return bytes
+}
+
+// TestFullDisk fills the disk of the store in two steps: nearly, and wholly.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	config, disk := onOwnDisk(t, 96)
+	server := postern.Start(t, config)
+	stays, leaves, tries := visitor(t, server), visitor(t, server), visitor(t, server)
+	stays.SignIn(ann)
+	leaves.SignIn("bob@example.com")
+	tries.SignIn("cid@example.com")
+	waiting := visitor(t, server).Ask("dan@example.com", "/")
+	code := waiting.Mail().Code
+
+	leaveFree(t, disk, 16<<20)
+	for i := range 5 {
+		wantNoRoom(t, visitor(t, server), fmt.Sprintf("nearly%d@example.com", i))
+	}
+	stays.Fetch("/").Want(t, http.StatusOK)
+	leaves.SignOut() // what only takes away goes on
+	if leaves.Me() != "" {
+		t.Error("the session goes on after its sign-out on a disk that is nearly full")
+	}
+	wantRefusedForNow(t, waiting.Answer(code))
+
+	leaveFree(t, disk, 1<<20)
+	wantNoRoom(t, visitor(t, server), "wholly@example.com")
+	for range 20 {
+		stays.Fetch("/").Want(t, http.StatusOK)
+	}
+	signOutOrSaySo(t, tries)
+	wantRefusedForNow(t, waiting.Answer(code))
+	if !server.Alive() {
+		t.Fatal("the program died of the full disk")
+	}
+
+	if err := os.Remove(filepath.Join(disk, "ballast")); err != nil {
+		t.Fatal(err)
+	}
+	postern.Eventually(t, 20*time.Second, "the recovery", func() bool {
+		return askQuietly(visitor(t, server), "after@example.com").request != ""
+	})
+	waiting.Answer(code).WantRedirect(t, "/") // it was not used up
+	fresh := visitor(t, server)
+	fresh.SignIn("eve@example.com")
+	if stays.Me() != ann || fresh.Me() != "eve@example.com" {
+		t.Error("a session is lost")
+	}
+	server.Kill()
+	server.Run()
+	if stays.Me() != ann || leaves.Me() != "" {
+		t.Error("after a kill, a session is lost or back")
+	}
+}
+
+// TestFullDiskAndLoad fills the disk while many sign in, and takes some room
+// away and gives it back.
+func TestFullDiskAndLoad(t *testing.T) {
+	t.Parallel()
+	config, disk := onOwnDisk(t, 96)
+	server := postern.Start(t, config)
+	v := visitor(t, server)
+	v.SignIn(ann)
+	for round := range times(3, 30) {
+		for i := range 30 {
+			if i == 10 {
+				leaveFree(t, disk, (round%4)*6<<20)
+			}
+			result := askQuietly(visitor(t, server), fmt.Sprintf("r%dn%d@example.com", round, i))
+			if result.request == "" && result.status != http.StatusServiceUnavailable {
+				t.Errorf("a start on a full disk got status %d", result.status)
+			}
+			v.Fetch("/").Want(t, http.StatusOK)
+		}
+		if err := os.Remove(filepath.Join(disk, "ballast")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		postern.Eventually(t, 20*time.Second, "the recovery", func() bool {
+			return askQuietly(visitor(t, server), fmt.Sprintf("r%dok@example.com", round)).request != ""
+		})
+	}
+	if !server.Alive() || v.Me() != ann {
+		t.Error("the program died, or the session is lost")
+	}
+}
+
+func wantNoRoom(t *testing.T, v *postern.Visitor, email string) {
+	t.Helper()
+	v.Navigate("/.auth/sign-in").Want(t, http.StatusOK)
+	wantRefusedForNow(t, v.Submit("/.auth/sign-in", url.Values{"email": {email}, "return_to": {"/"}}))
+}
+
+func wantRefusedForNow(t *testing.T, answer *postern.Answer) {
+	t.Helper()
+	if answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" || holds(answer) {
+		t.Errorf("%s on a full disk: status %d, Retry-After %q", answer.URL, answer.Status, answer.Header.Get("Retry-After"))
+	}
+}
+
+// signOutOrSaySo signs out on a full disk: the session is over, or the answer
+// does not say so.
+func signOutOrSaySo(t *testing.T, v *postern.Visitor) {
+	t.Helper()
+	answer := v.Submit("/.auth/sign-out", nil)
+	over := v.Me() == ""
+	t.Logf("a sign-out on a full disk: status %d, over: %t", answer.Status, over)
+	switch {
+	case answer.Status == http.StatusSeeOther && !over:
+		t.Error("a sign-out was confirmed, but the session goes on")
+	case answer.Status != http.StatusSeeOther && answer.Status != http.StatusServiceUnavailable:
+		t.Errorf("a sign-out on a full disk: status %d", answer.Status)
+	case answer.Status == http.StatusServiceUnavailable && over:
+		t.Error("a sign-out was refused, but the browser has lost its session")
+	}
+}
+
+// TestStartsThatMustFail gives the program stores that it cannot use: it says
+// which and what to do, ends, and leaves everything as it was.
+func TestStartsThatMustFail(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spoil func(t *testing.T, store string)
+		say   []string
+		// remount is of the disk, before the start.
+		remount string
+	}{
+		"no-keys":        {func(t *testing.T, s string) { remove(t, s, "keys.json") }, []string{"keys.json", "backup"}, ""},
+		"empty-keys":     {func(t *testing.T, s string) { overwrite(t, s, "keys.json", "") }, []string{"keys.json", "damaged", "backup"}, ""},
+		"half-keys":      {func(t *testing.T, s string) { halve(t, s, "keys.json") }, []string{"keys.json", "damaged", "backup"}, ""},
+		"short-key":      {func(t *testing.T, s string) { overwrite(t, s, "keys.json", `{"lookup":"AAAA","roots":[]}`) }, []string{"keys.json", "damaged", "backup"}, ""},
+		"empty-manifest": {func(t *testing.T, s string) { overwrite(t, s, "db/MANIFEST", "") }, []string{"damaged", "backup"}, ""},
+		"no-manifest":    {func(t *testing.T, s string) { remove(t, s, "db/MANIFEST") }, []string{"damaged", "backup"}, ""},
+		"half-table":     {func(t *testing.T, s string) { halve(t, s, "db/*.sst") }, []string{"damaged", "backup"}, ""},
+		"garbled-table":  {func(t *testing.T, s string) { garble(t, s, "db/*.sst") }, []string{"damaged", "backup"}, ""},
+		"no-table":       {func(t *testing.T, s string) { remove(t, s, "db/*.sst") }, []string{"damaged", "backup"}, ""},
+		"read-only":      {nil, []string{"read-only", "may not write|writable|write access|not read-only"}, "remount,ro"},
+		"full":           {func(t *testing.T, s string) { leaveFree(t, filepath.Dir(s), 2<<20) }, []string{"full", "free some space"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config, disk := onOwnDisk(t, 80)
+			server := postern.Start(t, config)
+			visitor(t, server).SignIn(ann)
+			server.Stop() // so that there is a table
+			store := filepath.Join(disk, "store")
+			if c.spoil != nil {
+				c.spoil(t, store)
+			}
+			if c.remount != "" {
+				mount(t, "-o", c.remount, disk)
+			}
+			before := listing(t, store)
+			wantFailedStart(t, server, append(c.say, disk)...)
+			for path, sum := range before {
+				after, ok := listing(t, store)[path]
+				if !ok {
+					t.Errorf("%s is gone", path)
+				} else if after != sum && !strings.HasSuffix(path, "LOCK") {
+					t.Errorf("%s has been changed", path)
+				}
+			}
+		})
+	}
+}
+
+// TestStoreFolderIsAFile names a file where the store should be.
+func TestStoreFolderIsAFile(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "store")
+	overwrite(t, filepath.Dir(file), "store", "something of the operator's\n")
+	server := postern.New(t, postern.Config{Sites: silent, Upstream: postern.StartUpstream(t), Auth: "store badger " + file})
+	wantFailedStart(t, server, file, "is a file|not a folder|name a folder|another folder")
+	if text, err := os.ReadFile(file); err != nil || string(text) != "something of the operator's\n" {
+		t.Errorf("the file has been changed: %q, %v", text, err)
+	}
+}
+
+// wantFailedStart runs the program and wants it to end by itself, with a message
+// that holds each text, or one of its alternatives.
+func wantFailedStart(t *testing.T, server *postern.Server, say ...string) {
+	t.Helper()
+	_, messages, err := server.Command("run", "--config", server.ConfigFile(), "--adapter", "caddyfile")
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() <= 0 {
+		t.Fatalf("the program did not fail by itself: %v\n%s", err, tail(messages, 2000))
+	}
+	last := lastError(messages)
+	t.Log(last)
+	for _, text := range say {
+		if !slices.ContainsFunc(strings.Split(text, "|"), func(one string) bool { return strings.Contains(last, one) }) {
+			t.Errorf("the message lacks %q:\n%s", text, last)
+		}
+	}
+	if strings.Contains(messages, "panic: ") || strings.Contains(messages, "goroutine ") {
+		t.Errorf("the program panicked:\n%s", tail(messages, 3000))
+	}
+}
+
+// lastError is what an operator reads: the last line that is one.
+func lastError(messages string) string {
+	lines := strings.Split(strings.TrimSpace(messages), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if strings.HasPrefix(lines[i], "Error:") || strings.Contains(lines[i], `"level":"error"`) {
+			return lines[i]
+		}
+	}
+	return lines[len(lines)-1]
+}
+
+func tail(text string, n int) string { return text[max(0, len(text)-n):] }
+
+// only returns the one file that a pattern is for, or the first of some.
+func only(t *testing.T, folder, pattern string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, pattern))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no file %s in %s: %v", pattern, folder, err)
+	}
+	return files[0]
+}
+
+func remove(t *testing.T, folder, pattern string) {
+	t.Helper()
+	if err := os.Remove(only(t, folder, pattern)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func overwrite(t *testing.T, folder, name, text string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func halve(t *testing.T, folder, pattern string) {
+	t.Helper()
+	path := only(t, folder, pattern)
+	info, err := os.Stat(path)
+	if err == nil {
+		err = os.Truncate(path, info.Size()/2)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// garble changes bytes at the end of a file, where tables have their index.
+func garble(t *testing.T, folder, pattern string) {
+	t.Helper()
+	path := only(t, folder, pattern)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := max(0, len(data)-60); i < len(data)-20; i++ {
+		data[i] ^= 0x5a
+	}
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// listing has a sum of each file below a folder.
+func listing(t *testing.T, folder string) map[string]string {
+	t.Helper()
+	sums := make(map[string]string)
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		sums[path] = fmt.Sprintf("%x", sha256.Sum256(data))
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sums
+}

@@ -200,17 +200,17 @@ func (e *Engine) join(ctx context.Context, id string) (Started, error) {
 	return Started{ID: c.ID, ReturnTo: c.ReturnTo}, nil
 }
 
-// lookUp returns a live request of the site and what its lane says of it, or
-// ErrUnknown.
+// lookUp returns a request of the site that lives or was used up, and what its
+// lane says of it, or ErrUnknown.
 func (e *Engine) lookUp(ctx context.Context, site, id string) (*challenge, laneState, error) {
 	c, err := e.loadChallenge(ctx, site, id)
 	if err != nil {
 		return nil, laneState{}, err
 	}
-	if !e.now().Before(c.Expires) {
+	state, err := e.laneState(ctx, c)
+	if err == nil && state.used == nil && !e.now().Before(c.Expires) {
 		return nil, laneState{}, ErrUnknown
 	}
-	state, err := e.laneState(ctx, c)
 	return c, state, err
 }
 
@@ -320,6 +320,9 @@ func (e *Engine) Resend(ctx context.Context, site *Site, id string, browser *Bro
 		renewed.Expires = earlier(e.now().Add(e.config.Expires), renewed.Deadline)
 		if e.config.RenewOnResend {
 			renewed.Generation++
+		}
+		if state.codesStopped && renewed.Method == MethodCode {
+			renewed.Method = MethodLink
 		}
 		return &renewed, nil
 	})

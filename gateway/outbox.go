@@ -29,6 +29,9 @@ type outbox struct {
 
 	mu  sync.Mutex
 	due deliveries
+	// known are the keys in due or on their way: a mail that is queued while the
+	// store is listed must not be there twice.
+	known map[string]bool
 }
 
 // delivery is a queued mail in memory.
@@ -43,14 +46,33 @@ type delivery struct {
 }
 
 func newOutbox(n *Node) *outbox {
-	return &outbox{node: n, slots: make(chan struct{}, maxDeliveries), kick: make(chan struct{}, 1)}
+	return &outbox{node: n, slots: make(chan struct{}, maxDeliveries), kick: make(chan struct{}, 1), known: make(map[string]bool)}
 }
 
+// add queues a delivery, unless it is queued or on its way.
 func (o *outbox) add(d *delivery) {
+	o.mu.Lock()
+	known := o.known[d.key]
+	o.known[d.key] = true
+	o.mu.Unlock()
+	if !known {
+		o.again(d)
+	}
+}
+
+// again queues a delivery that was on its way.
+func (o *outbox) again(d *delivery) {
 	o.mu.Lock()
 	heap.Push(&o.due, d)
 	o.mu.Unlock()
 	o.wake(false)
+}
+
+// forget ends a delivery whose record is deleted.
+func (o *outbox) forget(d *delivery) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.known, d.key)
 }
 
 // wake has the queue looked at. retry tries now what waits for the mail server,
@@ -143,7 +165,7 @@ func (o *outbox) sleep(ctx context.Context, wait time.Duration) {
 func (o *outbox) send(ctx context.Context, d *delivery) {
 	attachment := o.node.inForce()
 	if attachment == nil {
-		o.add(d)
+		o.again(d)
 		return
 	}
 	e := attachment.Engine
@@ -154,6 +176,7 @@ func (o *outbox) send(ctx context.Context, d *delivery) {
 	if done || d.delivered {
 		d.delivered = true
 		if err := store.Delete(ctx, o.node.store, d.key); err == nil {
+			o.forget(d)
 			return
 		} else if !errors.Is(err, store.ErrClosed) {
 			e.log.Error("a mail is done with but cannot be taken off the queue; trying again", "error", err)
@@ -162,7 +185,7 @@ func (o *outbox) send(ctx context.Context, d *delivery) {
 	}
 	if ctx.Err() == nil {
 		d.at = e.now().Add(wait)
-		o.add(d)
+		o.again(d)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/postern-auth/postern/store"
@@ -23,8 +24,10 @@ const sweepEvery = 400 * time.Millisecond
 type streams struct {
 	node *Node
 	kick chan struct{}
-	mu   sync.Mutex
-	open map[*stream]struct{}
+	// noting says that LastSeen of the streams' sessions is being written.
+	noting atomic.Bool
+	mu     sync.Mutex
+	open   map[*stream]struct{}
 }
 
 // stream is one of them. end cuts it off.
@@ -85,16 +88,39 @@ func (s *streams) run(ctx context.Context) {
 
 // judge ends the streams whose session is over or may not enter any more.
 func (s *streams) judge(ctx context.Context) {
-	for st, session := range s.snapshot() {
-		next, keep := s.verdict(ctx, st.host, session)
+	attachment := s.node.inForce()
+	var inUse []*Session
+	for st, hash := range s.snapshot() {
+		session, keep := verdict(ctx, attachment, st.host, hash)
 		if !keep {
 			s.cut(st)
-		} else if next != session {
-			s.mu.Lock()
-			st.session = next
-			s.mu.Unlock()
+			continue
 		}
+		if session == nil {
+			continue
+		}
+		inUse = append(inUse, session)
+		s.mu.Lock()
+		st.session = session.hash
+		s.mu.Unlock()
 	}
+	s.note(ctx, attachment, inUse)
+}
+
+// note counts open streams as activity of their sessions. It goes on beside the
+// judging, since a write may be slow and an end must not be.
+func (s *streams) note(ctx context.Context, attachment *Attachment, inUse []*Session) {
+	if len(inUse) == 0 || !s.noting.CompareAndSwap(false, true) {
+		return
+	}
+	s.node.done.Go(func() {
+		defer s.noting.Store(false)
+		for _, session := range inUse {
+			if ctx.Err() == nil {
+				attachment.Engine.touch(ctx, session)
+			}
+		}
+	})
 }
 
 func (s *streams) snapshot() map[*stream]string {
@@ -107,12 +133,11 @@ func (s *streams) snapshot() map[*stream]string {
 	return all
 }
 
-// verdict says whether a stream of the session may go on, and of which session
-// it is now. Where the store cannot tell, it goes on until it can.
-func (s *streams) verdict(ctx context.Context, host, hash string) (session string, keep bool) {
-	attachment := s.node.inForce()
+// verdict says whether a stream of the session with the hash may go on, and of
+// which session it is now. Where the store cannot tell, it goes on until it can.
+func verdict(ctx context.Context, attachment *Attachment, host, hash string) (session *Session, keep bool) {
 	if attachment == nil {
-		return "", false
+		return nil, false
 	}
 	e := attachment.Engine
 	found, err := store.Load[Session](ctx, e.store, sessionKey(hash))
@@ -124,14 +149,13 @@ func (s *streams) verdict(ctx context.Context, host, hash string) (session strin
 		found, err = store.Load[Session](ctx, e.store, sessionKey(hash))
 	}
 	if err != nil {
-		return hash, !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrClosed)
+		return nil, !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrClosed)
+	}
+	if !found.live(e.now()) || !attachment.MayEnter(host, found.Email) {
+		return nil, false
 	}
 	found.hash = hash
-	if !found.live(e.now()) || !attachment.MayEnter(host, found.Email) {
-		return "", false
-	}
-	e.touch(ctx, &found) // an open stream counts as activity
-	return hash, true
+	return &found, true
 }
 
 // maxReplaced is how many sign-ins one after the other a stream follows at once.

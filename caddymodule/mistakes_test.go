@@ -161,6 +161,7 @@ func TestMistakesInGlobalOptions(t *testing.T) {
 		{"from example", "write one mailbox"},
 		{"from ann@example", "write one mailbox"},
 		{`from "Ann <ann@example.com>, Bob <bob@example.com>"`, "write one mailbox"},
+		{"from signin@bücher.example", "write signin@xn--bcher-kva.example"},
 		{"mail_dir", "write `mail_dir <folder>`"},
 		{"mail_dir a b", "write `mail_dir <folder>`"},
 		{"store", "write `store badger [<folder>]`"},

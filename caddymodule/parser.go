@@ -145,11 +145,15 @@ func (p *parser) mailbox() string {
 		return word
 	}
 	from, err := netmail.ParseAddress(word)
+	var plain string
 	if err == nil {
-		_, err = gateway.ParseAddress(from.Address)
+		plain, err = gateway.ParseAddress(from.Address)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		p.fail("from %q: write one mailbox with a plain address, as in `%s`", word, usages["from"].example)
+	case !strings.EqualFold(plain, from.Address):
+		p.fail("from %q: mail servers take ASCII addresses alone; write %s", word, plain)
 	}
 	return word
 }

@@ -559,6 +559,73 @@ func TestSharedOrigin(t *testing.T) {
 	w.mail("mails", "bob@example.com")
 }
 
+// TestMappedHeader gives an application names of its own for addresses: map is
+// asked when the header is made.
+func TestMappedHeader(t *testing.T) {
+	w := newWorld(t)
+	w.load(`http://localhost:$PORT {
+		map {http.auth.user.email} {app_user} {
+			ann@example.com ann
+			default ""
+		}
+		email_auth anyone {
+			header X-Own {app_user}
+		}
+		`+echo+`
+	}`, "")
+	ann, bob := w.visit("http://localhost:"+w.port), w.visit("http://localhost:"+w.port)
+	ann.signIn("ann@example.com", "mails")
+	ann.get("/").want(t, http.StatusOK).wantText(t, "own=ann ")
+	bob.signIn("bob@example.com", "mails")
+	bob.get("/", "X-Own", "ann").want(t, http.StatusOK).wantText(t, "own= ")
+}
+
+// TestAccessLog has users in it, no tokens, and no requests that open links.
+func TestAccessLog(t *testing.T) {
+	w := newWorld(t)
+	w.load(`http://localhost:$PORT {
+		log {
+			output file $FOLDER/access.log
+			format filter {
+				request>uri query {
+					replace token REDACTED
+					replace request REDACTED
+				}
+				request>headers>Referer query {
+					replace token REDACTED
+				}
+				resp_headers>Location query {
+					replace request REDACTED
+				}
+			}
+		}
+		email_auth anyone
+		`+echo+`
+	}`, "")
+	v := w.visit("http://localhost:" + w.port)
+	id := v.ask("ann@example.com")
+	v.get("/.auth/code?request="+id, "Referer", v.origin+"/.auth/link?token=SECRET").want(t, http.StatusOK)
+	_, path, _ := strings.Cut(w.mail("mails", "ann@example.com").link, w.port)
+	v.get(path, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Sec-Fetch-Site", "none").want(t, http.StatusSeeOther)
+	v.get("/report").want(t, http.StatusOK)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(w.folder, "access.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := string(content)
+	for text, want := range map[string]bool{
+		`"user_id":"ann@example.com"`: true, "/report": true, "request=REDACTED": true, "token=REDACTED": true,
+		id: false, "SECRET": false, `"uri":"/.auth/link`: false,
+	} {
+		if strings.Contains(log, text) != want {
+			t.Errorf("%q in the access log: %v, want %v\n%s", text, !want, want, log)
+		}
+	}
+}
+
 // TestNoGlobalOption serves for trying it out: state and mails are in Caddy's
 // data folder.
 func TestNoGlobalOption(t *testing.T) {

@@ -106,6 +106,22 @@ func holds(answer *postern.Answer) bool {
 	return cookie != nil && cookie.Value != ""
 }
 
+// load puts a whole configuration in force, in the format of a content type. Caddy
+// replaces its admin API at each load and may cut off the next request to it,
+// which is then sent again.
+func load(t *testing.T, server *postern.Server, contentType, text string) (status int, body string) {
+	t.Helper()
+	header := http.Header{"Content-Type": {contentType}, "Cache-Control": {"must-revalidate"}}
+	status, body, err := server.Admin(http.MethodPost, "/load", text, header)
+	for try := 0; err != nil && try < 3; try++ {
+		status, body, err = server.Admin(http.MethodPost, "/load", text, header)
+	}
+	if err != nil {
+		t.Fatalf("loading a configuration: %v", err)
+	}
+	return status, body
+}
+
 // within is Eventually that leaves the failure to the caller.
 func within(limit time.Duration, condition func() bool) bool {
 	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {

@@ -32,15 +32,12 @@ func TestReloadsOfAllKinds(t *testing.T) {
 
 	v := visitor(t, server)
 	signInByScript(t, v, first, ann)
-	load := startLoad(t, server, v, first, second)
+	visitors := startLoad(t, server, v, first, second)
 	reloads := times(8, 100)
 	for i := range reloads {
 		c := changes[i%len(changes)]
-		header := http.Header{"Content-Type": {"text/caddyfile"}, "Cache-Control": {"must-revalidate"}}
-		status, body, err := server.Admin(http.MethodPost, "/load", c.text, header)
+		status, body := load(t, server, "text/caddyfile", c.text)
 		switch {
-		case err != nil:
-			t.Fatalf("%s: %v", c.name, err)
 		case c.refused && (status == http.StatusOK || !strings.Contains(body, c.say)):
 			t.Errorf("%s: status %d, want a refusal that says %q: %s", c.name, status, c.say, body)
 		case !c.refused && status != http.StatusOK:
@@ -48,19 +45,21 @@ func TestReloadsOfAllKinds(t *testing.T) {
 		}
 		time.Sleep(250 * time.Millisecond)
 	}
-	server.Reload(config)
-	load.stop.Store(true)
-	load.group.Wait()
-	close(load.faults)
-	for fault := range load.faults {
+	if status, body := load(t, server, "text/caddyfile", server.Caddyfile(config)); status != http.StatusOK {
+		t.Errorf("the first configuration: refused: %d %s", status, body)
+	}
+	visitors.stop.Store(true)
+	visitors.group.Wait()
+	close(visitors.faults)
+	for fault := range visitors.faults {
 		t.Error(fault)
 	}
-	load.check()
+	visitors.check()
 	if v.Me() != ann {
 		t.Error("the session is lost")
 	}
 	t.Logf("%d reloads: %d requests served, %d starts confirmed, %d signed in, %d connections lost by Caddy",
-		reloads, load.served.Load(), len(load.members), load.entered.Load(), load.lost.Load())
+		reloads, visitors.served.Load(), len(visitors.members), visitors.entered.Load(), visitors.lost.Load())
 }
 
 // reloadChanges are the kinds of reload, in an order in which each follows a

@@ -178,7 +178,13 @@ func (s *Server) Environment() []string {
 // Run runs the program and waits until it serves.
 func (s *Server) Run() {
 	s.t.Helper()
-	s.process = exec.Command(program, "run", "--config", s.ConfigFile(), "--adapter", "caddyfile")
+	s.RunConfig(s.ConfigFile(), "--adapter", "caddyfile")
+}
+
+// RunConfig is Run with a configuration file of another kind.
+func (s *Server) RunConfig(file string, more ...string) {
+	s.t.Helper()
+	s.process = exec.Command(program, append([]string{"run", "--config", file}, more...)...)
 	s.process.Env, s.process.Dir = s.Environment(), s.Dir
 	s.process.Stdout, s.process.Stderr = s.Logs, s.Logs
 	s.process.SysProcAttr = dieWithTest()

@@ -59,8 +59,13 @@ func (a *App) gatewayConfig() (gateway.Config, error) {
 	if c.Groups, err = a.groups(); err != nil {
 		return c, err
 	}
-	if c.From, err = expandOptional(a.From); err != nil {
-		return c, fmt.Errorf("from: %w", err)
+	if a.From != "" {
+		if c.From, err = expand(a.From); err != nil {
+			return c, fmt.Errorf("from: %w", err)
+		}
+		if err := checkFrom(c.From); err != nil {
+			return c, err
+		}
 	}
 	return c.WithDefaults()
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	netmail "net/mail"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -51,13 +53,7 @@ func (a *App) warnOfTrial(folder string) {
 }
 
 func (a *App) newSMTP() (*mail.SMTP, error) {
-	from, err := netmail.ParseAddress(a.config.From)
-	if err != nil {
-		return nil, fmt.Errorf(`from %q: write a mailbox, as in "Example sign-in <signin@example.com>"`, a.config.From)
-	}
-	if _, err := gateway.ParseAddress(from.Address); err != nil {
-		return nil, fmt.Errorf("from %q: its address must be plain ASCII with a domain", a.config.From)
-	}
+	var err error
 	config := mail.SMTPConfig{Auth: a.SMTP.Auth, TLS: a.SMTP.TLS, Log: a.log}
 	if config.Addr, err = expand(a.SMTP.Address); err != nil {
 		return nil, fmt.Errorf("smtp: %w", err)
@@ -72,15 +68,31 @@ func (a *App) newSMTP() (*mail.SMTP, error) {
 		}
 	}
 	for _, dkim := range a.SMTP.DKIM {
-		signer, err := mail.LoadSigner(dkim.Domain, dkim.Selector, dkim.KeyFile)
+		file, err := expand(dkim.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("dkim: %w", err)
+		}
+		signer, err := mail.LoadSigner(dkim.Domain, dkim.Selector, file)
 		if err != nil {
 			return nil, fmt.Errorf("dkim: %w", err)
 		}
 		config.Signers = append(config.Signers, signer)
 	}
-	transport, err := mail.NewSMTP(config)
+	return mail.NewSMTP(config)
+}
+
+// checkFrom refuses a mailbox that no mail can come from.
+func checkFrom(mailbox string) error {
+	from, err := netmail.ParseAddress(mailbox)
 	if err != nil {
-		return nil, fmt.Errorf("smtp: %w", err)
+		return fmt.Errorf(`from %q: write one mailbox, as in "Example sign-in <signin@example.com>"`, mailbox)
 	}
-	return transport, nil
+	if _, err := gateway.ParseAddress(from.Address); err != nil || !isASCII(from.Address) {
+		return fmt.Errorf("from %q: its address must be plain ASCII with a domain; write a domain with other letters in its xn-- form", mailbox)
+	}
+	return nil
+}
+
+func isASCII(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r > unicode.MaxASCII }) < 0
 }

@@ -37,14 +37,12 @@ func (h *Handler) site(r *http.Request) *gateway.Site {
 // wildcard, declares to be its own.
 func (h *Handler) names(host string) bool {
 	switch {
-	case host == "":
-		return false
+	case host == "" || h.place.hosts != nil && !h.place.names(host):
+		return false // the matchers around this handler are for other hosts
 	case h.origin != "":
 		return gateway.MatchesHost(h.host, host)
-	case h.place.loopback && gateway.IsLoopbackName(host):
-		return true
 	}
-	return h.place.names(host)
+	return h.place.hosts != nil || h.place.loopback && gateway.IsLoopbackName(host)
 }
 
 // siteOf returns a site of the host for judging addresses, or nil where the

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Who is one entry of a policy: an address, a domain, a group, or anyone.
@@ -61,6 +62,8 @@ func parseWhoAddress(text string) (Who, error) {
 		return Who{}, fmt.Errorf("%q: to admit every address that can receive mail, write anyone", text)
 	case strings.HasPrefix(text, "@"):
 		return Who{}, fmt.Errorf("%q: to admit a domain, write *%s", text, text)
+	case strings.HasPrefix(text, "*."):
+		return Who{}, fmt.Errorf("%q: a domain does not cover its subdomains; write one *@sub.example.com for each", text)
 	case !strings.Contains(text, "@") && strings.Contains(text, "."):
 		return Who{}, fmt.Errorf("%q: to admit a domain, write *@%s", text, text)
 	}
@@ -127,9 +130,18 @@ func (r *Rule) Validate() error {
 	if r.MaxAge < 0 || r.MaxAge > 0 && r.MaxAge < time.Second {
 		return fmt.Errorf("max_age %s: write 1s or more, or nobody could enter in time", r.MaxAge)
 	}
+	seen := make(map[string]bool)
 	for _, field := range r.Header {
 		if err := ValidateHeaderField(field.Name); err != nil {
 			return err
+		}
+		if strings.ContainsFunc(field.Value, unicode.IsControl) {
+			return fmt.Errorf("header %s: its value has a line break or another control character; write it in one line", field.Name)
+		}
+		if folded := string(foldField(nil, field.Name)); seen[folded] {
+			return fmt.Errorf("header %s is there twice: keep one", field.Name)
+		} else {
+			seen[folded] = true
 		}
 	}
 	return r.Session.Validate()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -109,8 +110,15 @@ func ParseOrigin(text string, wildcard bool) (origin, host string, err error) {
 		return bad("a wildcard is not possible here")
 	case !validHost(strings.TrimPrefix(host, "*.")):
 		return bad("its host is not valid")
+	case strings.HasSuffix(u.Host, ":"), !validPort(u.Port()):
+		return bad("its port is not valid")
 	}
 	return FormatOrigin(u.Scheme, host, u.Port()), host, nil
+}
+
+func validPort(port string) bool {
+	number, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && number > 0
 }
 
 // FormatOrigin writes an origin (WHATWG URL: the scheme's own port is left out).

@@ -86,9 +86,13 @@ func (s *scriptedSMTP) listen() error {
 				return
 			}
 			s.mu.Lock()
-			s.conns[conn] = true
+			if s.listener == listener {
+				s.conns[conn] = true
+				go s.serve(conn)
+			} else {
+				conn.Close() // came just before the server went down
+			}
 			s.mu.Unlock()
-			go s.serve(conn)
 		}
 	}()
 	return nil
@@ -98,7 +102,10 @@ func (s *scriptedSMTP) listen() error {
 func (s *scriptedSMTP) down() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.listener.Close()
+	if s.listener != nil {
+		s.listener.Close()
+	}
+	s.listener = nil
 	s.cutAll()
 }
 

@@ -10,8 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,6 +171,8 @@ func wantRefusedForNow(t *testing.T, answer *postern.Answer) {
 	}
 }
 
+var saysStillIn = regexp.MustCompile(`(?i)signing out|sign-out|still signed in|not signed out`)
+
 // signOutOrSaySo signs out on a full disk: the session is over, or the answer
 // does not say so.
 func signOutOrSaySo(t *testing.T, v *postern.Visitor) {
@@ -182,6 +187,8 @@ func signOutOrSaySo(t *testing.T, v *postern.Visitor) {
 		t.Errorf("a sign-out on a full disk: status %d", answer.Status)
 	case answer.Status == http.StatusServiceUnavailable && over:
 		t.Error("a sign-out was refused, but the browser has lost its session")
+	case answer.Status == http.StatusServiceUnavailable && !saysStillIn.MatchString(answer.Body):
+		t.Errorf("the page does not say that the sign-out failed:\n%s", answer.Brief())
 	}
 }
 
@@ -348,4 +355,66 @@ func listing(t *testing.T, folder string) map[string]string {
 		t.Fatal(err)
 	}
 	return sums
+}
+
+// TestDiskTurnsReadOnly makes the store's folder read-only under the running
+// program, as far as the system allows it: files that are open can be written,
+// new ones cannot be made. So it takes until the database needs one.
+func TestDiskTurnsReadOnly(t *testing.T) {
+	t.Parallel()
+	config, disk := onOwnDisk(t, 160)
+	server := postern.Start(t, config)
+	v := visitor(t, server)
+	v.SignIn(ann)
+	store := filepath.Join(disk, "store")
+	mount(t, "--bind", store, store)
+	mount(t, "-o", "remount,bind,ro", store)
+	writable := func() { _ = exec.Command("umount", "-l", store).Run() }
+	t.Cleanup(writable)
+
+	refused := startUntilRefused(t, server)
+	t.Logf("refused after %d starts", refused)
+	for range 5 {
+		if answer := v.Fetch("/"); answer.Status != http.StatusOK && answer.Status < 500 {
+			t.Errorf("with a store that failed, a session got status %d", answer.Status)
+		}
+	}
+	if !server.Alive() {
+		t.Fatal("the program died")
+	}
+	writable()
+	postern.Eventually(t, 30*time.Second, "the recovery", func() bool {
+		return askQuietly(visitor(t, server), "after@example.com").request != ""
+	})
+	if v.Me() != ann {
+		t.Error("the session is lost")
+	}
+}
+
+// startUntilRefused starts sign-ins until the store takes no more.
+func startUntilRefused(t *testing.T, server *postern.Server) int {
+	t.Helper()
+	var started, refused atomic.Int64
+	var group sync.WaitGroup
+	for i := range 8 {
+		base := visitor(t, server)
+		group.Go(func() {
+			for k := 0; k < 1500 && refused.Load() == 0; k++ {
+				result := askQuietly(base.Fresh(), fmt.Sprintf("w%dn%d@example.com", i, k))
+				if result.request == "" {
+					refused.Add(1)
+					if result.status < 500 {
+						t.Errorf("a start with a store that failed got status %d", result.status)
+					}
+					return
+				}
+				started.Add(1)
+			}
+		})
+	}
+	group.Wait()
+	if refused.Load() == 0 {
+		t.Error("nothing was refused on a disk that is read-only")
+	}
+	return int(started.Load())
 }

@@ -65,14 +65,15 @@ func byHTTP2(t *testing.T, server *postern.Server, v *postern.Visitor) *postern.
 	return v.Over(http2Transport(t, server))
 }
 
-func http2Transport(t *testing.T, server *postern.Server) *http2.Transport {
+func http2Transport(t *testing.T, server *postern.Server) *http.Transport {
 	t.Helper()
-	transport := &http2.Transport{
-		TLSClientConfig: server.TLSConfig(),
-		DialTLSContext: func(ctx context.Context, network, _ string, config *tls.Config) (net.Conn, error) {
-			return (&tls.Dialer{Config: config}).DialContext(ctx, network, server.TLSAddr())
+	transport := &http.Transport{
+		TLSClientConfig: server.TLSConfig(), Protocols: new(http.Protocols),
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, server.TLSAddr())
 		},
 	}
+	transport.Protocols.SetHTTP2(true)
 	t.Cleanup(transport.CloseIdleConnections)
 	return transport
 }
@@ -155,11 +156,20 @@ func connecting(v *postern.Visitor, body io.Reader) *http.Request {
 	return request
 }
 
+// connectTransport speaks HTTP/2 and knows extended CONNECT.
+func connectTransport(server *postern.Server) http.RoundTripper {
+	dial := func(ctx context.Context, network, _ string, config *tls.Config) (net.Conn, error) {
+		return (&tls.Dialer{Config: config}).DialContext(ctx, network, server.TLSAddr())
+	}
+	//lint:ignore SA1019 the transport of net/http refuses the pseudo-header :protocol
+	return &http2.Transport{TLSClientConfig: server.TLSConfig(), DialTLSContext: dial}
+}
+
 func TestWebSocketOverHTTP2(t *testing.T) {
 	t.Parallel()
 	server, upstream := upgradable(t)
 	v := server.Visitor(t, server.TLS("wiki.localhost"))
-	transport := http2Transport(t, server)
+	transport := connectTransport(server)
 	open := func() (*http.Response, *io.PipeWriter) {
 		reader, writer := io.Pipe()
 		request := connecting(v, reader)

@@ -126,14 +126,38 @@ func TestRefusedAddressGetsNothing(t *testing.T) {
 	if strings.Contains(site.Log(), eve) {
 		t.Error("the log says whom it refused")
 	}
-	// Even the code that the request would have had is none: a copy of this world
-	// in which the address may enter has the same keys and ids.
+	// A request stays what it was, whatever becomes of the policy.
 	site.Reload(func(o *gatewaytest.Options) { o.Rules = []*gateway.Rule{gatewaytest.Rule(t, "anyone")} })
 	b.Resend().Want(t, 303)
 	site.Settle()
 	if site.Mails.Tries() != 0 {
 		t.Error("a request for a refused address came to life")
 	}
+}
+
+// The code that a refused address's request would have is never right: not even
+// who has the keys could sign in by it.
+func TestRefusedAddressHasNoRightCode(t *testing.T) {
+	t.Parallel()
+	site := gatewaytest.New(t, gatewaytest.Options{Rules: []*gateway.Rule{gatewaytest.Rule(t, ann)}})
+	b := site.Browser()
+	b.Start(bob)
+	site.Settle()
+	// In a copy of this world the request is made into one like any other.
+	database := site.CopyDatabase()
+	err := database.Update(t.Context(), "signin/"+b.Request, 0, func(old []byte) ([]byte, error) {
+		return []byte(strings.Replace(string(old), `"decoy":true`, `"decoy":false`, 1)), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fork := gatewaytest.New(t, gatewaytest.Options{Database: database, KeyFile: site.KeyFile, Clock: site.Clock})
+	there := b.On(fork)
+	there.Resend().Want(t, 303)
+	mail := fork.LastMail(bob)
+	b.Code(mail.Code).Want(t, 422).WantText(t, "4 attempts left")
+	b.OpenLink(mail.Link).Want(t, 410)
+	there.Code(mail.Code).WantLocation(t, "/")
 }
 
 // Who was let in meanwhile must not be left waiting for a mail that never comes.
@@ -425,6 +449,24 @@ func TestEngineErrors(t *testing.T) {
 	}
 	if _, err := a.code(code); !errors.Is(err, gateway.ErrUnknown) {
 		t.Errorf("again: %v", err)
+	}
+}
+
+// A session of one site does not end because a sign-in at another one names it.
+func TestOpenEndsNoForeignSession(t *testing.T) {
+	t.Parallel()
+	const blog = "blog.example.com"
+	site := gatewaytest.New(t, gatewaytest.Options{Others: []gateway.SiteConfig{{Host: blog, Origin: "https://" + blog}}})
+	b := site.Browser()
+	b.SignIn(ann)
+	for _, email := range []string{ann, bob} {
+		_, err := site.Engine.Open(t.Context(), gateway.OpenSession{Site: site.Site(blog), Secret: strings.Repeat("x", 43), Email: email, Method: "code", Replaces: b.Cookie(gateway.SessionCookie)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.SignedIn() != ann {
+			t.Errorf("signing in as %s elsewhere ended it", email)
+		}
 	}
 }
 

@@ -27,6 +27,8 @@ type WrongCodeError struct {
 	Left int
 	// RetryAfter is how long none will be, where Left is 0.
 	RetryAfter time.Duration
+	// Again says that the same code was compared before: nothing was counted.
+	Again bool
 }
 
 func (e *WrongCodeError) Error() string {

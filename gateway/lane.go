@@ -249,7 +249,7 @@ func (e *Engine) judgeCode(l *lane, now time.Time, a answer, tried *answers) (ch
 	// Of a fresh generation every code may be right, so it counts again.
 	hash := e.keys.hash("wrong code", fmt.Sprint(a.request.ID, " ", a.request.Generation, " ", a.code))[:16]
 	if slices.Contains(tried.Wrong, hash) {
-		return false, &WrongCodeError{Left: left, RetryAfter: wait}
+		return false, &WrongCodeError{Left: left, RetryAfter: wait, Again: true}
 	}
 	if left == 0 {
 		return false, &LimitError{Limit: limitAttempts, RetryAfter: wait}

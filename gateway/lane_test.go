@@ -53,10 +53,6 @@ func (a asked) code(code string) (gateway.Verified, error) {
 	return a.site.Engine.Verify(context.Background(), gateway.Answer{Site: a.site.Site(a.site.Host), Browser: a.browser, Request: a.id, Code: code})
 }
 
-func (a asked) link(link string) (gateway.Verified, error) {
-	return a.site.Engine.Verify(context.Background(), gateway.Answer{Site: a.site.Site(a.site.Host), Browser: a.browser, Token: gatewaytest.Token(link)})
-}
-
 func aBrowser(name string) *gateway.Browser { return &gateway.Browser{Binding: "binding of " + name} }
 
 func TestParallelWrongCodes(t *testing.T) {

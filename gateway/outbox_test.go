@@ -161,7 +161,7 @@ func TestMailAtStartComesOnce(t *testing.T) {
 	t.Parallel()
 	database := slowScan{gatewaytest.NewDatabase(t), make(chan struct{})}
 	site := gatewaytest.New(t, gatewaytest.Options{Database: database})
-	site.Mails.Delay = 20 * time.Millisecond
+	site.Mails.Delay(20 * time.Millisecond)
 	for i := range 20 {
 		site.Browser().Start(fmt.Sprintf("user%d@example.com", i)).Want(t, 303)
 	}
@@ -200,7 +200,7 @@ func TestQueueThatIsReadTwice(t *testing.T) {
 	}
 	var failed atomic.Bool
 	after := gatewaytest.New(t, gatewaytest.Options{Database: brokenScan{before.CopyDatabase(), &failed}, KeyFile: before.KeyFile, Clock: before.Clock})
-	after.Mails.Delay = 20 * time.Millisecond
+	after.Mails.Delay(20 * time.Millisecond)
 	eventually(t, "reading failed", failed.Load)
 	after.Settle()
 	for i := range 5 {

@@ -157,7 +157,10 @@ func (d *Door) refuseCode(w http.ResponseWriter, r *http.Request, v *visit, tab 
 	case errors.As(refusal, &limit):
 		retryAfter(w, limit.RetryAfter)
 		d.askAgain(w, r, v, tab, http.StatusTooManyRequests, nil)
-	case errors.As(refusal, &wrong):
+	case errors.As(refusal, &wrong) && wrong.Again && wrong.Left == 0:
+		retryAfter(w, wrong.RetryAfter) // the page tells it from no other code
+		d.askAgain(w, r, v, tab, http.StatusTooManyRequests, nil)
+	case wrong != nil:
 		if wrong.Left == 0 {
 			retryAfter(w, wrong.RetryAfter)
 		}

@@ -43,10 +43,8 @@ const (
 
 // Mails is a mail server that keeps what it gets. It is a mail.Transport.
 type Mails struct {
-	// Delay is how long each delivery takes, in real time.
-	Delay time.Duration
-
 	mu    sync.Mutex
+	delay time.Duration
 	fault Fault
 	all   []Mail
 	tries int
@@ -61,9 +59,19 @@ func (m *Mails) Break(f Fault) {
 	m.fault = f
 }
 
+// Delay makes each delivery take that long, in real time.
+func (m *Mails) Delay(d time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.delay = d
+}
+
 // Deliver implements mail.Transport.
 func (m *Mails) Deliver(ctx context.Context, message mail.Message) error {
-	time.Sleep(m.Delay)
+	m.mu.Lock()
+	delay := m.delay
+	m.mu.Unlock()
+	time.Sleep(delay)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tries++

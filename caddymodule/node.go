@@ -38,7 +38,7 @@ func (n *sharedNode) release() error {
 func openNode(folder string, log *slog.Logger) (*sharedNode, error) {
 	folder, err := makeFolder(folder)
 	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+		return nil, fmt.Errorf("store: %w; name a folder that is writable for Caddy, as in `store badger /var/lib/caddy/email_auth`", err)
 	}
 	var other string
 	nodes.Range(func(key, _ any) bool {

@@ -25,6 +25,7 @@ var (
 	errBody      = errors.New("not a form")
 	errBodySize  = errors.New("body too large")
 	errInsecure  = errors.New("not secure")
+	errStillIn   = errors.New("the session could not be ended")
 )
 
 // failure is one row of the table: how an error is told to visitors. It tells
@@ -47,6 +48,7 @@ var failures = []failure{
 	{errBodySize, http.StatusRequestEntityTooLarge, 8, "That form is too large", "Go back and send less."},
 	{errInsecure, http.StatusForbidden, 7, "Signing in needs HTTPS", "This page was reached without encryption, so no sign-in is possible here. Open it with https:// instead."},
 	{ErrOtherBrowser, http.StatusForbidden, 7, "This page belongs to another browser", "Go on in the browser where you asked to sign in, or begin anew here."},
+	{errStillIn, http.StatusServiceUnavailable, 14, "You are still signed in", "Signing out did not work just now. Please try again in a moment."},
 	{store.ErrFull, http.StatusServiceUnavailable, 14, "Signing in is not possible right now", "Please try again in a few minutes."},
 	{store.ErrClosed, http.StatusServiceUnavailable, 14, "This site is just being restarted", "Please try again in a moment."},
 	{context.Canceled, http.StatusServiceUnavailable, 14, "The request was cut off", "Please try again."},

@@ -29,7 +29,7 @@ func TestMailServerFaults(t *testing.T) {
 		site.Restart() // and by the next process
 		eventually(t, "it was tried after a restart", func() bool { return site.Mails.Tries() >= 3 })
 		site.Mails.Break(gatewaytest.Healthy)
-		site.Wake()
+		site.Flush()
 		mail := site.LastMail(ann)
 		if len(site.Mails.All()) != 1 {
 			t.Errorf("%d mails", len(site.Mails.All()))
@@ -46,9 +46,8 @@ func TestMailServerFaults(t *testing.T) {
 		site.Browser().Start(ann)
 		eventually(t, "it was tried", func() bool { return site.Mails.Tries() > 0 })
 		site.Advance(10 * time.Minute)
-		site.Settle()
+		site.Flush()
 		site.Mails.Break(gatewaytest.Healthy)
-		site.Wake()
 		if len(site.Mails.All()) != 0 || site.Queued() != 0 {
 			t.Errorf("%d mails, %d queued", len(site.Mails.All()), site.Queued())
 		}
@@ -100,8 +99,7 @@ func TestMailServerFaults(t *testing.T) {
 		site.Browser().Start(ann)
 		eventually(t, "it was tried", func() bool { return site.Mails.Tries() == 1 })
 		site.Mails.Break(gatewaytest.Healthy)
-		site.Wake()
-		site.LastMail(ann)
+		site.Flush()
 		mails := site.Mails.All()
 		if len(mails) != 2 || mails[0].ID != mails[1].ID || mails[0].Code != mails[1].Code || mails[0].Link != mails[1].Link {
 			t.Errorf("mails %v", mails)

@@ -57,7 +57,8 @@ func (d *Door) jwks(w http.ResponseWriter, r *http.Request, v *visit) {
 func (d *Door) signOut(w http.ResponseWriter, r *http.Request, v *visit, _ url.Values) {
 	for _, secret := range v.sessions {
 		if err := d.engine.End(r.Context(), v.Site, secret); err != nil {
-			d.fail(w, r, v, err)
+			d.engine.log.Error("session cannot be ended", "site", v.Site.Host, "error", err)
+			d.fail(w, r, v, errStillIn)
 			return
 		}
 	}

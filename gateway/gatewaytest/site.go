@@ -245,6 +245,19 @@ func (s *Site) Settle() {
 	s.t.Errorf("mails are still in the queue")
 }
 
+// Flush has the queue tried again and again until every mail that is due is done
+// with, for a mail server that was broken before.
+func (s *Site) Flush() {
+	s.t.Helper()
+	for start := time.Now(); time.Since(start) < 5*time.Second; time.Sleep(time.Millisecond) {
+		s.Wake()
+		if s.dueMails() == 0 {
+			return
+		}
+	}
+	s.t.Errorf("mails are still in the queue")
+}
+
 func (s *Site) dueMails() (due int) {
 	s.Queue(func(notBefore time.Time) {
 		if !notBefore.After(s.Clock.Now()) {

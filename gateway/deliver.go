@@ -81,7 +81,7 @@ func (e *Engine) deliver(ctx context.Context, transport mail.Transport, d *deliv
 	if err == nil {
 		wait, err = e.countMail(ctx, c, d, &queued)
 	}
-	if err == nil && wait == 0 && !c.Decoy {
+	if err == nil && wait == 0 {
 		err = e.hand(ctx, transport, c, &queued)
 	}
 	return e.judgeDelivery(d, &queued, err == nil && c.Decoy, wait, err)
@@ -142,10 +142,19 @@ func (e *Engine) countMail(ctx context.Context, c *challenge, d *delivery, queue
 		}
 		queued.Counted = wait == 0
 	}
-	if wait == 0 && !queued.InTotal && !c.Decoy {
-		err := e.take(ctx, "total", "total", e.config.Limits.Total)
+	if wait == 0 && !queued.InTotal {
+		// Mails that are never handed over are counted apart: the work is the same,
+		// or the next request would be quicker for a refused address, and they
+		// leave the others their room.
+		counter := "total"
+		if c.Decoy {
+			counter = "decoys"
+		}
+		err := e.take(ctx, "total", counter, e.config.Limits.Total)
 		var over *LimitError
-		if errors.As(err, &over) {
+		if errors.As(err, &over) && c.Decoy {
+			return 0, nil
+		} else if errors.As(err, &over) {
 			e.log.Error("mails wait: the server has sent as many as limit total allows", "seconds", int(over.RetryAfter.Seconds()))
 			wait = over.RetryAfter
 		} else if err != nil {
@@ -160,11 +169,15 @@ func (e *Engine) countMail(ctx context.Context, c *challenge, d *delivery, queue
 	return wait, store.Put(ctx, e.store, d.key, c.Deadline.Sub(e.now())+time.Minute, queued)
 }
 
-// hand writes the mail and hands it to the transport.
+// hand writes the mail and hands it to the transport, unless the address was
+// refused.
 func (e *Engine) hand(ctx context.Context, transport mail.Transport, c *challenge, queued *queuedMail) error {
 	message, err := e.compose(c, queued)
 	if err != nil {
 		return fmt.Errorf("writing the mail: %w", err)
+	}
+	if c.Decoy {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, deliveryTime)
 	defer cancel()

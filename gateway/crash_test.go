@@ -462,7 +462,7 @@ func TestActivityCannotBeNoted(t *testing.T) {
 	w.in.Open("/").Upstream(t)
 	w.wantSound(t)
 	secret := w.in.Cookie(gateway.SessionCookie)
-	w.in.SignOut().Want(t, 500)
+	w.in.SignOut().Want(t, 503).WantText(t, "still signed in")
 	w.Store.Reset(nil, nil)
 	w.in.SignOut().Want(t, 303)
 	wantDead(t, w.Site, secret)

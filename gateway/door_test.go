@@ -887,7 +887,7 @@ func TestFailsClosed(t *testing.T) {
 	b.Fetch("/").Want(t, 500)
 	b.Open("/.auth/sign-in").Want(t, 500)
 	b.Start(ann).Want(t, 500)
-	b.SignOut().Want(t, 500)
+	b.SignOut().Want(t, 503).WantText(t, "still signed in")
 	b.Open("/.auth/").Want(t, 500).WantNoText(t, "gatewaytest")
 	if site.Reached() != reached {
 		t.Error("a request passed without a decision")

@@ -41,7 +41,7 @@ func (e *Engine) Remember(b *Browser, email string) *Browser {
 	if b == nil {
 		b = newBrowser()
 	}
-	return b.remember(e.keys.hash("remembered", LimitKey(email)))
+	return b.remember(e.keys.hash("remembered", email))
 }
 
 // sealBrowser is the value of the browser cookie with the name at the site. It

@@ -58,7 +58,8 @@ const sharedLane = "*"
 // laneOf is the key of the lane in which the browser asks for the address.
 func (e *Engine) laneOf(address, browserHash string, browser *Browser) string {
 	key := LimitKey(address)
-	if browser.knows(e.keys.hash("remembered", key)) {
+	// Elsewhere than in limits, a suffix makes another address.
+	if browser.knows(e.keys.hash("remembered", address)) {
 		return "lane/" + key + "/" + browserHash
 	}
 	return "lane/" + key + "/" + sharedLane

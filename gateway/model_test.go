@@ -261,7 +261,7 @@ func (m *model) start(t *rapid.T) {
 		return
 	}
 	lane := "shared " + plain(address)
-	if b.known[plain(address)] {
+	if b.known[address] {
 		lane = b.name + " " + plain(address)
 	}
 	r := &modelRequest{
@@ -511,7 +511,7 @@ func (m *model) entered(b *modelBrowser, r *modelRequest, secret string) {
 		}
 	}
 	b.secret = secret
-	b.known[plain(r.address)] = true
+	b.known[r.address] = true
 	b.cookie = m.engine.Remember(b.cookie, r.address)
 	m.sessions = append(m.sessions, &modelSession{secret: secret, address: r.address, signedIn: m.now, seen: m.now})
 }

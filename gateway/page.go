@@ -53,7 +53,7 @@ func (d *Door) page(w http.ResponseWriter, r *http.Request, v *visit) {
 		return
 	}
 	p, ok := d.pages[name]
-	if p.hidden {
+	if p.hidden || v.Original.URL.Query().Has("token") { // a mistyped link has its token too
 		v.SkipLog()
 	}
 	method := v.Original.Method

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -258,7 +259,11 @@ func (a *App) httpApp() (*caddyhttp.App, error) {
 
 // mayEnter says whether any directive that is for the host admits the address.
 func (a *App) mayEnter(host, address string) bool {
+	exact := slices.ContainsFunc(a.handlers, func(h *Handler) bool { return h.servesExactly(host) })
 	for _, h := range a.handlers {
+		if exact && !h.servesExactly(host) {
+			continue // Caddy routes the host to the site that names it, not to a wildcard
+		}
 		if site := h.siteOf(host); site != nil && site.MayEnter(address) {
 			return true
 		}

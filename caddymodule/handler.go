@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -45,6 +46,7 @@ type Handler struct {
 	place      placement
 	neighbours []*Handler
 	sites      sync.Map // siteKey → *gateway.Site
+	siteCount  atomic.Int64
 }
 
 // HeaderField is one identity header.
@@ -137,6 +139,9 @@ func (h *Handler) at() string {
 
 // ServeHTTP answers the request or passes it on.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if was := original(r); strings.HasPrefix(was.URL.Path, h.app.config.Prefix+"/link") {
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true) // its token, whatever the answer is
+	}
 	door := h.app.wait(r.Context())
 	if door == nil {
 		w.Header().Set("Cache-Control", "no-store")
@@ -180,6 +185,8 @@ func original(r *http.Request) *http.Request {
 	}
 	before := *r
 	before.Method, before.URL, before.RequestURI = was.Method, was.URL, was.RequestURI
+	// Matchers read placeholders such as {path} of the context's replacer.
+	caddyhttp.NewTestReplacer(&before)
 	return &before
 }
 

@@ -23,6 +23,15 @@ type placement struct {
 	loopback bool
 	// blocked is a matcher around that keeps the pages away, if there is one.
 	blocked string
+	// route numbers the server's route that names the hosts, from 1: Caddy gives
+	// each site one. 0: none does.
+	route int
+}
+
+// apart says whether both are in routes that name hosts of their own: a wildcard
+// site and one below it are two sites.
+func (p placement) apart(other placement) bool {
+	return p.route != 0 && other.route != 0 && p.route != other.route
 }
 
 func (p placement) names(host string) bool {
@@ -32,7 +41,7 @@ func (p placement) names(host string) bool {
 // or is the placement of a handler that stands in two places, as one with
 // several addresses does.
 func (p placement) or(other placement) placement {
-	return placement{hosts: append(p.hosts, other.hosts...), loopback: p.loopback || other.loopback}
+	return placement{hosts: append(p.hosts, other.hosts...), loopback: p.loopback || other.loopback, route: max(p.route, other.route)}
 }
 
 // found is told of each handler of ours in the routes. It is not provisioned
@@ -48,8 +57,18 @@ func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
 		all = append(all, spot{at, h})
 		return nil
 	}
-	if err := walkRoutes(server.Routes, at, prefix, collect); err != nil {
-		return err
+	for i, route := range server.Routes {
+		inside, err := at.within(route, prefix)
+		if err != nil {
+			return err
+		}
+		numbered := at
+		if inside.hosts != nil {
+			numbered.route = i + 1
+		}
+		if err := walkRoutes(caddyhttp.RouteList{route}, numbered, prefix, collect); err != nil {
+			return err
+		}
 	}
 	for _, route := range server.NamedRoutes {
 		// Where a named route is invoked is not known here: any host may come.
@@ -92,7 +111,7 @@ func shareOrigins(all []spot) error {
 			continue
 		}
 		for _, other := range all {
-			if !one.at.shares(other.at) {
+			if one.at.apart(other.at) || !one.at.shares(other.at) {
 				continue
 			}
 			if other.h.Origin != "" && other.h.Origin != one.h.Origin {
@@ -192,7 +211,7 @@ func (p placement) within(route caddyhttp.Route, prefix string) (placement, erro
 	if err != nil || len(sets) == 0 {
 		return p, err
 	}
-	inside, open := placement{loopback: p.loopback, blocked: p.blocked}, false
+	inside, open := placement{loopback: p.loopback, blocked: p.blocked, route: p.route}, false
 	anyHost := false
 	for _, set := range sets {
 		if set.lets(prefix) {

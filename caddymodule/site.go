@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,8 +27,20 @@ func (h *Handler) site(r *http.Request) *gateway.Site {
 	} else if !h.names(key.host) {
 		return nil
 	}
+	return h.cached(key)
+}
+
+// maxSites bounds the sites that are kept: below a wildcard a client can name as
+// many as it likes. They are quickly made.
+const maxSites = 1000
+
+func (h *Handler) cached(key siteKey) *gateway.Site {
 	if site, ok := h.sites.Load(key); ok {
 		return site.(*gateway.Site)
+	}
+	if h.siteCount.Add(1) > maxSites {
+		h.siteCount.Store(1)
+		h.sites.Clear()
 	}
 	site, _ := h.sites.LoadOrStore(key, h.makeSite(key))
 	return site.(*gateway.Site)
@@ -51,12 +64,7 @@ func (h *Handler) siteOf(host string) *gateway.Site {
 	if !h.serves(host) {
 		return nil
 	}
-	key := siteKey{host: host}
-	if site, ok := h.sites.Load(key); ok {
-		return site.(*gateway.Site)
-	}
-	site, _ := h.sites.LoadOrStore(key, h.makeSite(key))
-	return site.(*gateway.Site)
+	return h.cached(siteKey{host: host})
 }
 
 // serves says whether the handler is for the site of the host.
@@ -67,12 +75,17 @@ func (h *Handler) serves(host string) bool {
 	return h.names(host)
 }
 
+// servesExactly says whether the host is named itself, and not by a wildcard.
+func (h *Handler) servesExactly(host string) bool {
+	return h.serves(host) && (h.host == host || slices.Contains(h.place.hosts, host))
+}
+
 // makeSite makes the site with the rules of all directives that are for it.
 func (h *Handler) makeSite(key siteKey) *gateway.Site {
 	config := gateway.SiteConfig{Host: key.host, Groups: h.app.config.Groups}
 	config.Origin, config.OtherOrigins = h.originOf(key)
 	for _, neighbour := range h.neighbours {
-		if neighbour.serves(key.host) || neighbour == h {
+		if neighbour == h || !neighbour.place.apart(h.place) && neighbour.serves(key.host) {
 			config.Rules = append(config.Rules, neighbour.rule)
 		}
 	}

@@ -55,8 +55,9 @@ type openRequest struct {
 	ID      string    `json:"id"`
 	Address string    `json:"address"`
 	Expires time.Time `json:"expires"`
-	// decoy is that of the request itself.
-	decoy bool
+	// decoy is that of the request itself; dead says that its mail has nothing
+	// that works for the rest of the day.
+	decoy, dead bool
 }
 
 // StartRequest is what Start needs to know.
@@ -100,7 +101,7 @@ func (e *Engine) Start(ctx context.Context, in StartRequest) (Started, error) {
 	}
 	for _, request := range open {
 		// An address that was let in meanwhile needs a request that has a mail.
-		if request.Address == address && request.decoy == !in.Site.MayEnter(address) {
+		if request.Address == address && request.decoy == !in.Site.MayEnter(address) && !request.dead {
 			return e.join(ctx, request.ID)
 		}
 	}
@@ -114,10 +115,10 @@ func (e *Engine) Start(ctx context.Context, in StartRequest) (Started, error) {
 // Where it ends in between, the visitor's next start makes a request of its own;
 // of the mail, the link works.
 func (e *Engine) start(ctx context.Context, in StartRequest, address, browser string, open []openRequest) (Started, error) {
-	if err := e.countStart(ctx, in.ClientIP); err != nil {
+	c := e.newChallenge(in, address, browser)
+	if err := e.countStart(ctx, in.ClientIP, isShared(c.Lane)); err != nil {
 		return Started{}, err
 	}
-	c := e.newChallenge(in, address, browser)
 	state, err := e.laneState(ctx, c)
 	if err != nil {
 		return Started{}, err
@@ -187,7 +188,7 @@ func (e *Engine) openRequests(ctx context.Context, site, browser string) ([]open
 		if err != nil {
 			return nil, err
 		}
-		open = append(open, openRequest{ID: c.ID, Address: c.Address, Expires: c.Expires, decoy: c.Decoy})
+		open = append(open, openRequest{ID: c.ID, Address: c.Address, Expires: c.Expires, decoy: c.Decoy, dead: state.codesStopped && c.Method == MethodCode})
 	}
 	return open, nil
 }

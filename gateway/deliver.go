@@ -35,6 +35,10 @@ type queuedMail struct {
 // caller hands it to the outbox.
 func (e *Engine) queueMail(ctx context.Context, c *challenge, wait time.Duration) (*delivery, error) {
 	now := e.now()
+	if wait >= c.Deadline.Sub(now) {
+		e.log.Warn("not mailed", "request", c.ID, "site", c.Site, "reason", "its address has had as many mails as the limit allows")
+		return nil, nil
+	}
 	m := queuedMail{
 		Request: c.ID, Site: c.Site, Generation: c.Generation,
 		MessageID: mail.NewMessageID(mailDomain(e.config.From)),
@@ -147,8 +151,11 @@ func (e *Engine) countMail(ctx context.Context, c *challenge, d *delivery, queue
 		// or the next request would be quicker for a refused address, and they
 		// leave the others their room.
 		counter := "total"
-		if c.Decoy {
+		switch {
+		case c.Decoy:
 			counter = "decoys"
+		case !isShared(c.Lane):
+			counter = "total known" // strangers cannot use it up
 		}
 		err := e.take(ctx, "total", counter, e.config.Limits.Total)
 		var over *LimitError

@@ -70,6 +70,10 @@ func (d *Door) Handle(w http.ResponseWriter, r *http.Request, in Incoming) error
 		return d.admit(w, r, v, matching(in.Rules, r, v.Original), in.Next)
 	}
 	v := newVisit(r, in)
+	if !plainTarget(r) || !plainTarget(in.Original) {
+		d.fail(w, r, v, errPath)
+		return nil
+	}
 	if RefusedMethod(r) || RefusedMethod(in.Original) {
 		d.fail(w, r, v, errMethod)
 		return nil
@@ -96,6 +100,15 @@ func newVisit(r *http.Request, in Incoming) *visit {
 		v.browserCookies = CookieValues(r.Header, v.browserCookie(), maxCookies)
 	}
 	return v
+}
+
+// plainTarget says whether the request names its target by a path. Another form
+// ("x:http://host/admin", which has no path here, and one upstream) would be for
+// no rule, and mean to an upstream what it likes.
+func plainTarget(r *http.Request) bool {
+	path := r.URL.Path
+	return r.URL.Opaque == "" && (strings.HasPrefix(path, "/") || path == "" ||
+		path == "*" && r.Method == http.MethodOptions)
 }
 
 // maxCookies is how many cookies of one name are tried: a browser sends one.
@@ -179,6 +192,10 @@ func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *visit, rules []*
 // public passes on a request that no rule is for, unless an upstream might read
 // its path as one that a rule is for.
 func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, next func(http.ResponseWriter, *http.Request) error) error {
+	if v.Site.partlyPublic && r.Method != strings.ToUpper(r.Method) {
+		d.fail(w, r, v, errMethod) // an upstream may take it for one that a rule is for
+		return nil
+	}
 	if v.Site.partlyPublic && (AmbiguousPath(v.Original.URL.EscapedPath()) || AmbiguousPath(r.URL.EscapedPath())) {
 		d.fail(w, r, v, errPath)
 		return nil

@@ -59,12 +59,16 @@ func (e *Engine) take(ctx context.Context, name, key string, limit Limit) error 
 
 // countStart counts a sign-in request of a client network and of the server,
 // which bounds what strangers can make it keep. An address that is not known
-// (a Unix socket) is not counted as a network: all clients would share it.
-func (e *Engine) countStart(ctx context.Context, clientIP string) error {
+// (a Unix socket) is not counted as a network: all clients would share it. A
+// browser that is known (shared unset) does not wait for strangers.
+func (e *Engine) countStart(ctx context.Context, clientIP string, shared bool) error {
 	if network := NetworkOf(clientIP); network != "" {
 		if err := e.take(ctx, limitNetwork, "network/"+network, e.config.Limits.Network); err != nil {
 			return err
 		}
+	}
+	if !shared {
+		return nil
 	}
 	return e.take(ctx, limitStarts, "starts", Limit{MaxStartsPerHour, time.Hour})
 }

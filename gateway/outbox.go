@@ -49,8 +49,11 @@ func newOutbox(n *Node) *outbox {
 	return &outbox{node: n, slots: make(chan struct{}, maxDeliveries), kick: make(chan struct{}, 1), known: make(map[string]bool)}
 }
 
-// add queues a delivery, unless it is queued or on its way.
+// add queues a delivery, unless it is queued or on its way. nil is none.
 func (o *outbox) add(d *delivery) {
+	if d == nil {
+		return
+	}
 	o.mu.Lock()
 	known := o.known[d.key]
 	o.known[d.key] = true

@@ -63,6 +63,7 @@ func (g *HeaderGuard) Guards(field string) bool {
 func (g *HeaderGuard) Scrub(r *http.Request) {
 	g.scrubFields(r.Header)
 	stripOwnCookies(r.Header)
+	refuseHTTPUpgrade(r.Header)
 	reduceConnection(r.Header, "Connection")
 	reduceConnection(r.Header, "Proxy-Connection")
 	g.scrubFields(r.Trailer)
@@ -135,6 +136,24 @@ func firstFolded(name string) byte {
 	return 0
 }
 
+// refuseHTTPUpgrade removes an Upgrade to another version of HTTP, or to TLS: what
+// followed on the connection would be requests that nobody here sees. RFC 9113
+// has dropped h2c by Upgrade, and a server may always answer without it.
+func refuseHTTPUpgrade(h http.Header) {
+	delete(h, "Http2-Settings")
+	for _, value := range h["Upgrade"] {
+		for protocol := range strings.SplitSeq(value, ",") {
+			name, _, _ := strings.Cut(trimBlanks(protocol), "/")
+			for _, refused := range [...]string{"h2c", "h2", "h3", "http", "tls"} {
+				if equalFoldASCII(trimBlanks(name), refused) {
+					delete(h, "Upgrade")
+					return
+				}
+			}
+		}
+	}
+}
+
 // reduceConnection leaves only the options that have a meaning of their own:
 // every other one names a header to be dropped.
 func reduceConnection(h http.Header, field string) {
@@ -173,7 +192,7 @@ func harmlessOptions(values []string) (kept []string) {
 }
 
 func isHarmless(option string) bool {
-	for _, known := range [...]string{"close", "keep-alive", "upgrade", "te", "http2-settings"} {
+	for _, known := range [...]string{"close", "keep-alive", "upgrade", "te"} {
 		if equalFoldASCII(option, known) {
 			return true
 		}

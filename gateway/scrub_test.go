@@ -74,7 +74,7 @@ func TestScrubConnection(t *testing.T) {
 		{[]string{""}, []string{""}},
 		{[]string{"close"}, []string{"close"}},
 		{[]string{"keep-alive, Upgrade"}, []string{"keep-alive, Upgrade"}},
-		{[]string{"Upgrade, HTTP2-Settings"}, []string{"Upgrade, HTTP2-Settings"}},
+		{[]string{"Upgrade, HTTP2-Settings"}, []string{"Upgrade"}},
 		{[]string{"TE", "close"}, []string{"TE", "close"}},
 		{[]string{" close ,,\tTE"}, []string{" close ,,\tTE"}},
 		{[]string{"close, Remote-User"}, []string{"close"}},

@@ -31,7 +31,8 @@ type watch struct {
 type sample struct {
 	at                         time.Duration
 	rss, anonymous, heap       int64
-	goroutines, files          int
+	goroutines                 int
+	files, tables              int // open files, but the store's, and the store's
 	apparent, real             int64
 	cpu                        time.Duration
 	admitted, signIns, mails   [2]time.Duration // p50 and p99 since the last
@@ -62,7 +63,7 @@ func child(t *testing.T) int {
 
 func (w *watch) start() {
 	w.begin = time.Now()
-	say("%7s %8s %8s %8s %6s %5s %9s %9s %6s  %15s  %15s  %15s %8s %7s %6s", "time", "RSS", "anon", "heap", "gorout", "files",
+	say("%7s %8s %8s %8s %6s %5s %6s %9s %9s %6s  %15s  %15s  %15s %8s %7s %6s", "time", "RSS", "anon", "heap", "gorout", "files", "tables",
 		"store", "on disk", "CPU", "admitted ms", "sign-in ms", "mail ms", "requests", "sign-in", "errors")
 }
 
@@ -76,8 +77,7 @@ func (w *watch) take() sample {
 	s := sample{at: time.Since(w.begin)}
 	s.rss = w.proc("status", "VmRSS:")
 	s.anonymous = w.proc("smaps_rollup", "Anonymous:")
-	files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", w.pid))
-	s.files = len(files)
+	s.files, s.tables = w.openFiles()
 	s.cpu = w.cpu()
 	s.goroutines = int(w.profile("goroutine?debug=1", totalGoroutines))
 	s.heap = w.profile("heap?gc=1&debug=1", heapAlloc)
@@ -109,8 +109,8 @@ func (w *watch) take() sample {
 	ms := func(d [2]time.Duration) string {
 		return fmt.Sprintf("%.2f / %.1f", float64(d[0].Microseconds())/1000, float64(d[1].Microseconds())/1000)
 	}
-	say("%7s %8s %8s %8s %6d %5d %9s %9s %5.0f%%  %15s  %15s  %15s %8d %7d %6d", s.at.Round(time.Second), mb(s.rss), mb(s.anonymous), mb(s.heap),
-		s.goroutines, s.files, mb(s.apparent), mb(s.real), busy, ms(s.admitted), ms(s.signIns), ms(s.mails), s.admittedCount, s.signInCount, errors)
+	say("%7s %8s %8s %8s %6d %5d %6d %9s %9s %5.0f%%  %15s  %15s  %15s %8d %7d %6d", s.at.Round(time.Second), mb(s.rss), mb(s.anonymous), mb(s.heap),
+		s.goroutines, s.files, s.tables, mb(s.apparent), mb(s.real), busy, ms(s.admitted), ms(s.signIns), ms(s.mails), s.admittedCount, s.signInCount, errors)
 	w.samples = append(w.samples, s)
 	return s
 }
@@ -128,6 +128,23 @@ func (w *watch) proc(file, name string) int64 {
 	}
 	kb, _ := strconv.ParseInt(fields[0], 10, 64)
 	return kb << 10
+}
+
+// openFiles counts the open files that are not the store's, and those that are:
+// Badger holds each of its tables open, and has more of them the more it keeps.
+func (w *watch) openFiles() (others, tables int) {
+	folder := filepath.Join(w.server.Dir, "store") + "/"
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", w.pid))
+	for _, file := range files {
+		switch target, err := os.Readlink(file); {
+		case err != nil: // closed meanwhile
+		case strings.HasPrefix(target, folder):
+			tables++
+		default:
+			others++
+		}
+	}
+	return others, tables
 }
 
 // cpu is the time that the process has computed.

@@ -139,7 +139,8 @@ func (h *Handler) at() string {
 
 // ServeHTTP answers the request or passes it on.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
-	if was := original(r); strings.HasPrefix(was.URL.Path, h.app.config.Prefix+"/link") {
+	was := original(r)
+	if strings.HasPrefix(was.URL.Path, h.app.config.Prefix+"/link") {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true) // its token, whatever the answer is
 	}
 	door := h.app.wait(r.Context())
@@ -160,7 +161,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
 	trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool)
 	return door.Handle(w, r, gateway.Incoming{
-		Site: site, Rules: []*gateway.Rule{h.rule}, Original: original(r),
+		Site: site, Rules: []*gateway.Rule{h.rule}, Original: was,
 		ClientIP: clientIP, TrustedProxy: trusted,
 		Admitted: func(id gateway.Identity) { setPlaceholders(repl, id) },
 		Expand:   func(value string) string { return repl.ReplaceAll(value, "") },

@@ -20,6 +20,7 @@ func TestTargetsWithoutAPath(t *testing.T) {
 	for _, target := range []string{
 		"x:http://localhost/admin/secret", "x:http:/admin/secret", "x:admin/secret", "http:admin/secret",
 		"x:http://localhost/.auth/me", "x:pub/../admin/secret", "https:/admin/secret",
+		"http://" + hostOf(server), "http://" + hostOf(server) + "?x",
 	} {
 		answer := server.Raw(t, "GET "+target+" HTTP/1.1\nHost: "+hostOf(server)+"\nConnection: close\n\n")
 		if answer.Status == http.StatusOK {

@@ -104,10 +104,12 @@ func newVisit(r *http.Request, in Incoming) *visit {
 
 // plainTarget says whether the request names its target by a path. Another form
 // ("x:http://host/admin", which has no path here, and one upstream) would be for
-// no rule, and mean to an upstream what it likes.
+// no rule, and mean to an upstream what it likes. "http://host" alone has none
+// either, and is "/" to an upstream.
 func plainTarget(r *http.Request) bool {
 	path := r.URL.Path
-	return r.URL.Opaque == "" && (strings.HasPrefix(path, "/") || path == "" ||
+	return r.URL.Opaque == "" && (strings.HasPrefix(path, "/") ||
+		path == "" && r.Method == http.MethodConnect ||
 		path == "*" && r.Method == http.MethodOptions)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/postern-auth/postern/gateway"
+	"github.com/postern-auth/postern/gateway/headless"
 	"github.com/postern-auth/postern/gateway/mail"
 )
 
@@ -58,11 +59,13 @@ type App struct {
 
 	mu       sync.Mutex
 	handlers []*Handler
+	portals  []*Portal
 
 	transport  mail.Transport
 	node       *sharedNode
 	attachment *gateway.Attachment
 	door       *gateway.Door
+	headless   *headless.Handler // nil without a portal
 	ready      chan struct{}
 }
 
@@ -185,8 +188,12 @@ func (a *App) Start() error {
 	if a.node, err = openNode(a.folder, a.log); err != nil {
 		return err
 	}
+	a.config.Clients = a.clients()
 	engine, err := gateway.NewEngine(a.node.Node, a.config)
 	if err != nil {
+		return err
+	}
+	if err := a.openPortal(engine); err != nil {
 		return err
 	}
 	a.door = gateway.NewDoor(engine)
@@ -284,20 +291,28 @@ const startTime = 10 * time.Second
 
 // wait returns the door once the app has started, or nil where it does not.
 func (a *App) wait(ctx context.Context) *gateway.Door {
+	if !a.started(ctx) {
+		return nil
+	}
+	return a.door
+}
+
+// started waits until the app has started, or says that it does not.
+func (a *App) started(ctx context.Context) bool {
 	select {
 	case <-a.ready:
-		return a.door
+		return true
 	default:
 	}
 	timer := time.NewTimer(startTime)
 	defer timer.Stop()
 	select {
 	case <-a.ready:
-		return a.door
+		return true
 	case <-ctx.Done():
 	case <-timer.C:
 	}
-	return nil
+	return false
 }
 
 var (

@@ -18,14 +18,6 @@ import (
 	"github.com/postern-auth/postern/gateway/mail"
 )
 
-const portalDirective = "email_auth_portal"
-
-// parsePortal refuses the directive of a part that is not built yet.
-func parsePortal(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
-	h.Next()
-	return nil, h.Errf("%s is not built yet: remove it, and protect each site by email_auth", portalDirective)
-}
-
 // parseDirective reads the directive of a site. Syntax:
 //
 //	email_auth [<matcher>] [<who>...] {

@@ -84,16 +84,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 
 func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 	rule := &gateway.Rule{MaxAge: time.Duration(h.MaxAge), Session: h.Session.terms(), Source: h.Source}
-	if rule.Allow, err = parseAll(h.Allow); err != nil {
+	if rule.Allow, err = h.app.whoOf(h.Allow); err != nil {
 		return err
 	}
-	if rule.Deny, err = parseAll(h.Deny); err != nil {
+	if rule.Deny, err = h.app.whoOf(h.Deny); err != nil {
 		return err
-	}
-	for _, who := range append(rule.Allow[:len(rule.Allow):len(rule.Allow)], rule.Deny...) {
-		if name, ok := who.Group(); ok && !h.app.config.Groups.Has(name) {
-			return fmt.Errorf("group:%s: there is no such group; define it in the global option email_auth, as in `group %s ann@example.com`", name, name)
-		}
 	}
 	for _, field := range h.Header {
 		rule.Header = append(rule.Header, gateway.HeaderField{Name: field.Field, Value: field.Value})

@@ -16,5 +16,7 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption(directive, parseGlobalOption)
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.After, "forward_auth")
+	caddy.RegisterModule(&Portal{})
 	httpcaddyfile.RegisterDirective(portalDirective, parsePortal)
+	httpcaddyfile.RegisterDirectiveOrder(portalDirective, httpcaddyfile.After, "forward_auth")
 }

@@ -43,6 +43,11 @@ var usages = map[string]struct{ syntax, example string }{
 	"limit":        {"limit mails | attempts | network | total <count> <window>", "limit mails 2 1m"},
 	"group":        {"group <name> <who>...` or `group <name> file <path>", "group staff ann@example.com"},
 	"prefix":       {"prefix <path>", "prefix /.auth"},
+	"client":       {"client <id>", "client shop"},
+	"kind":         {"kind web | native | api", "kind api"},
+	"secret":       {"secret <text>", "secret {env.SHOP_SECRET}"},
+	"redirect_uri": {"redirect_uri <uri>...", "redirect_uri https://shop.example.com/sign-in/link"},
+	"templates":    {"templates <folder>", "templates /etc/caddy/mails"},
 }
 
 func (p *parser) fail(format string, args ...any) {

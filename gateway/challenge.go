@@ -32,6 +32,8 @@ type challenge struct {
 	Generation int    `json:"generation"`
 
 	ReturnTo string `json:"return_to"`
+	// App is set where an application asked for its own user (client.go).
+	App *appRequest `json:"app,omitempty"`
 	// Device and Network describe who asked, for the mail.
 	Device  string `json:"device"`
 	Network string `json:"network"`
@@ -147,19 +149,24 @@ func (e *Engine) start(ctx context.Context, in StartRequest, address, browser st
 }
 
 func (e *Engine) newChallenge(in StartRequest, address, browser string) *challenge {
+	c := e.blankChallenge(in.Site, address, e.config.Expires)
+	c.Browser, c.Lane = browser, e.laneOf(address, browser, in.Browser)
+	c.ReturnTo, c.Device, c.Network = in.ReturnTo, DescribeDevice(in.UserAgent), in.ClientIP
+	return c
+}
+
+// blankChallenge is a request of nobody yet.
+func (e *Engine) blankChallenge(site *Site, address string, life time.Duration) *challenge {
 	now := e.now()
 	ring := e.keys.current.Load()
-	c := &challenge{
-		ID: newRequestID(), Site: in.Site.Host, Origin: in.Site.Origin,
-		Address: address, Decoy: !in.Site.MayEnter(address),
-		Browser: browser, Lane: e.laneOf(address, browser, in.Browser),
+	return &challenge{
+		ID: newRequestID(), Site: site.Host, Origin: site.Origin,
+		Address: address, Decoy: !site.MayEnter(address),
 		Method: e.config.Method, CodeLength: e.config.CodeLength, CodeLetters: e.config.CodeLetters,
 		Root: ring.Roots[ring.active(now)].ID, Generation: 1,
-		ReturnTo: in.ReturnTo, Device: DescribeDevice(in.UserAgent), Network: in.ClientIP,
-		Started: now, Expires: now.Add(e.config.Expires), Deadline: now.Add(MaxLife),
+		Started: now, Expires: now.Add(life), Deadline: now.Add(MaxLife),
 		Mails: 1,
 	}
-	return c
 }
 
 func (e *Engine) putChallenge(ctx context.Context, c *challenge) error {
@@ -301,24 +308,31 @@ func (e *Engine) Resend(ctx context.Context, site *Site, id string, browser *Bro
 	if !e.bound(c, browser) {
 		return ErrOtherBrowser
 	}
+	_, err = e.resend(ctx, c, state, e.config.Expires)
+	return err
+}
+
+// resend is Resend for whoever may ask for it. It returns the request as it is
+// afterwards, which lives for life again.
+func (e *Engine) resend(ctx context.Context, c *challenge, state laneState, life time.Duration) (*challenge, error) {
 	if state.used != nil {
-		return ErrUnknown
+		return nil, ErrUnknown
 	}
 	wait, err := e.takeMail(ctx, c.Lane)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if wait > 0 {
-		return &LimitError{Limit: limitMails, RetryAfter: wait}
+		return nil, &LimitError{Limit: limitMails, RetryAfter: wait}
 	}
 	var renewed challenge
-	err = store.Change(ctx, e.store, challengeKey(id), c.Deadline.Sub(e.now())+10*time.Minute, func(old *challenge) (*challenge, error) {
+	err = store.Change(ctx, e.store, challengeKey(c.ID), c.Deadline.Sub(e.now())+10*time.Minute, func(old *challenge) (*challenge, error) {
 		if old == nil {
 			return nil, ErrUnknown
 		}
 		renewed = *old
 		renewed.Mails++
-		renewed.Expires = earlier(e.now().Add(e.config.Expires), renewed.Deadline)
+		renewed.Expires = earlier(e.now().Add(life), renewed.Deadline)
 		if e.config.RenewOnResend {
 			renewed.Generation++
 		}
@@ -328,14 +342,14 @@ func (e *Engine) Resend(ctx context.Context, site *Site, id string, browser *Bro
 		return &renewed, nil
 	})
 	if err != nil {
-		return fmt.Errorf("saving sign-in request: %w", err)
+		return nil, fmt.Errorf("saving sign-in request: %w", err)
 	}
 	mail, err := e.queueMail(ctx, &renewed, 0)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	e.node.outbox.add(mail)
-	return nil
+	return &renewed, nil
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -89,6 +89,8 @@ type Config struct {
 	Prefix string
 	// Groups are the named groups of addresses. Default: none.
 	Groups *Groups
+	// Clients are the applications of the headless API, by their id. Default: none.
+	Clients map[string]*Client
 	// From is the mailbox that mails come from. Default: one at localhost.
 	From string
 	// Clock tells the time. Default: time.Now.

@@ -130,6 +130,8 @@ func (e *Engine) mailable(ctx context.Context, queued *queuedMail) (c *challenge
 		return nil, "", err
 	case state.used != nil:
 		return nil, "its sign-in request was answered meanwhile", nil
+	case c.App != nil && e.config.Clients[c.App.Client] == nil:
+		return nil, "its client is not configured any more", nil
 	case c.Generation != queued.Generation:
 		return nil, "a later mail replaces it", nil
 	}
@@ -196,25 +198,38 @@ func (e *Engine) compose(c *challenge, queued *queuedMail) (mail.Message, error)
 	if root == nil {
 		return mail.Message{}, errors.New("the key of the sign-in request is gone")
 	}
-	view := pages.Mail{
-		Site: strings.TrimPrefix(strings.TrimPrefix(c.Origin, "https://"), "http://"), Host: c.Site,
-		Email: c.Address, Browser: c.Device, Network: c.Network,
-		Requested: c.Started, ExpiresIn: c.Expires.Sub(e.now()),
-		SameBrowser: !e.config.AnyBrowser, RequestID: c.ID,
-	}
+	var code, token string
 	if c.Method.hasCode() {
-		view.Code = root.code(c)
+		code = root.code(c)
 	}
 	if c.Method.hasLink() {
-		token, err := root.token(c)
-		if err != nil {
+		var err error
+		if token, err = root.token(c); err != nil {
 			return mail.Message{}, err
 		}
-		view.Link = c.Origin + e.config.Prefix + "/link?token=" + token
 	}
-	subject, text, html, err := pages.RenderMail(view)
+	subject, text, html, err := e.write(c, code, token)
 	return mail.Message{
 		ID: queued.MessageID, From: e.config.From, To: c.Address,
 		Subject: subject, Text: text, HTML: html, Date: e.now(),
 	}, err
+}
+
+// write writes the mail of a request with its credentials, of which one may be
+// empty.
+func (e *Engine) write(c *challenge, code, token string) (subject, text, html string, err error) {
+	if c.App != nil {
+		client := e.config.Clients[c.App.Client]
+		return client.letters.Render(c.App.Mail, e.appMail(client, c, code, c.appLink(token)))
+	}
+	view := pages.Mail{
+		Site: strings.TrimPrefix(strings.TrimPrefix(c.Origin, "https://"), "http://"), Host: c.Site,
+		Email: c.Address, Browser: c.Device, Network: c.Network,
+		Requested: c.Started, ExpiresIn: c.Expires.Sub(e.now()),
+		SameBrowser: !e.config.AnyBrowser, RequestID: c.ID, Code: code,
+	}
+	if token != "" {
+		view.Link = c.Origin + e.config.Prefix + "/link?token=" + token
+	}
+	return pages.RenderMail(view)
 }

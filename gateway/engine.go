@@ -54,6 +54,7 @@ type Node struct {
 	keys    *Keys
 	log     *slog.Logger
 	starts  keyedMutex
+	bcrypt  sync.Mutex // one comparison at a time
 	outbox  *outbox
 	streams *streams
 

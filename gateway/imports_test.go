@@ -65,12 +65,14 @@ func TestImports(t *testing.T) {
 		}
 	}
 
-	for _, name := range []string{"/gateway", "/gateway/mail"} {
+	for _, name := range []string{"/gateway", "/gateway/mail", "/gateway/headless"} {
 		reaches(name, "github.com/caddyserver")
 		reaches(name, "github.com/dgraph-io")
 		reaches(name, module+"/caddymodule")
 		reaches(name, module+"/store/badgerstore")
 	}
+	reaches("/gateway", "connectrpc.com")
+	reaches("/gateway", module+"/gateway/headless")
 	reaches("/gateway/mail", module+"/store")
 	reaches("/gateway/mail", module+"/pages")
 	reaches("/gateway/mail", module+"/gateway")

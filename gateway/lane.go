@@ -193,7 +193,7 @@ type answer struct {
 	code  string
 	right func() bool
 	// session is the hash of the session to be opened, held that of the session
-	// the browser has.
+	// the browser has. An application has none: held is empty.
 	session, held string
 }
 
@@ -231,7 +231,7 @@ func (e *Engine) judge(l *lane, now time.Time, a answer) (changed bool, result e
 	tried := l.of(a.request)
 	isLink := a.right == nil
 	switch {
-	case tried.Used != nil && tried.Used.Session == a.held && (isLink || a.right()):
+	case tried.Used != nil && a.held != "" && tried.Used.Session == a.held && (isLink || a.right()):
 		return false, errAgain
 	case tried.Used != nil || !now.Before(a.request.Expires):
 		return false, ErrUnknown

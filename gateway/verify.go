@@ -100,7 +100,12 @@ func (e *Engine) codeAnswer(ctx context.Context, in Answer) (answer, error) {
 	if !e.bound(c, in.Browser) {
 		return answer{}, ErrOtherBrowser
 	}
-	code, ok := c.cleanCode(in.Code)
+	return e.codeFor(c, in.Code)
+}
+
+// codeFor is a code that answers a request, or ErrMalformed.
+func (e *Engine) codeFor(c *challenge, typed string) (answer, error) {
+	code, ok := c.cleanCode(typed)
 	if !ok {
 		return answer{}, ErrMalformed
 	}

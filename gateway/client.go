@@ -1,0 +1,399 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-auth/postern/pages"
+)
+
+// A client is an application that has pages of its own and asks for sign-ins by
+// the headless API. To the engine it is a site of its own, under a name that no
+// host can have: its credentials are worth nothing at the pages, and those of
+// pages nothing here. The binding is the client, and the id that it keeps for
+// its user, in place of a browser. No session comes of it.
+
+// ClientConfig is what a Client is made of.
+type ClientConfig struct {
+	// ID names the client: letters, digits, "-", "_" and ".", at most 64. Required.
+	ID string
+	// Secret authenticates it. Required.
+	Secret Secret
+	// RedirectURIs are where links may lead. Needed where mails carry links.
+	RedirectURIs []string
+	// Allow and Deny are who may be mailed. Default: anyone, since the
+	// application decides who signs in.
+	Allow, Deny []Who
+	// Groups are those that Allow and Deny name.
+	Groups *Groups
+	// Mails bounds the mails of the client. Default: 1000 in 1 hour.
+	Mails Limit
+	// Letters are the templates of its mails. Default: those that are built in.
+	Letters *pages.AppMails
+	// Source is where the client was written, for messages.
+	Source string
+}
+
+// Client is an application that may ask. It does not change once it is made.
+type Client struct {
+	ID string
+
+	name    string
+	secret  *clientSecret
+	links   []string
+	site    *Site
+	mails   Limit
+	letters *pages.AppMails
+}
+
+// DefaultClientMails is how many mails a client may ask for.
+var DefaultClientMails = Limit{1000, time.Hour}
+
+// NewClient makes a client, or says what cannot be and what to write instead.
+func NewClient(config ClientConfig) (*Client, error) {
+	if !validGroupName(config.ID) {
+		return nil, fmt.Errorf("client %q: write an id of letters, digits, \"-\", \"_\" and \".\", as in `client shop`", config.ID)
+	}
+	if config.Secret.kind == noSecret {
+		return nil, fmt.Errorf("client %s has no secret: write `secret {env.SHOP_SECRET}`", config.ID)
+	}
+	for _, uri := range config.RedirectURIs {
+		if err := ValidateRedirectURI(uri); err != nil {
+			return nil, err
+		}
+	}
+	setDefault(&config.Mails, DefaultClientMails)
+	if err := (Limits{Mails: config.Mails, Attempts: config.Mails, Network: config.Mails, Total: config.Mails}).validate(); err != nil {
+		return nil, err
+	}
+	if len(config.Allow) == 0 {
+		config.Allow = []Who{Anyone}
+	}
+	letters, err := config.Letters, error(nil)
+	if letters == nil {
+		if letters, err = pages.LoadAppMails(nil); err != nil {
+			return nil, err
+		}
+	}
+	rule := &Rule{Allow: config.Allow, Deny: config.Deny, Source: config.Source}
+	return &Client{
+		ID: config.ID, name: clientName(config), secret: newClientSecret(config.Secret),
+		links: slices.Clone(config.RedirectURIs), mails: config.Mails, letters: letters,
+		site: NewSite(SiteConfig{Host: "client:" + config.ID, Rules: []*Rule{rule}, Groups: config.Groups}),
+	}, nil
+}
+
+// clientName is how readers of its mails know the application, unless a request
+// has app_name: the host that its links lead to, or its id.
+func clientName(config ClientConfig) string {
+	for _, uri := range config.RedirectURIs {
+		if u, err := url.Parse(uri); err == nil && u.Host != "" {
+			return u.Host
+		}
+	}
+	return config.ID
+}
+
+// ValidateRedirectURI says whether links may lead to the URI: https, or http on
+// loopback, without a fragment or user.
+func ValidateRedirectURI(uri string) error {
+	bad := func(why string) error {
+		return fmt.Errorf("redirect_uri %q: %s; write a whole address, as in https://app.example.com/sign-in/link", uri, why)
+	}
+	u, err := url.Parse(uri)
+	switch {
+	case err != nil || u.Host == "" || u.Opaque != "" || u.Hostname() == "":
+		return bad("this is no address")
+	case len(uri) > maxMagicLink:
+		return bad(fmt.Sprintf("it is longer than %d characters", maxMagicLink))
+	case strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"<>\^{}|`+"`", r) }):
+		return bad("it holds a character that an address cannot hold as it is")
+	case strings.Contains(uri, "#"):
+		return bad("it must not have a fragment, which browsers keep to themselves")
+	case u.User != nil:
+		return bad("it must not have a user")
+	case u.Scheme != "https" && !(u.Scheme == "http" && IsLoopbackName(lowerASCII(u.Hostname()))):
+		return bad("only https works, but on loopback")
+	}
+	return nil
+}
+
+const (
+	// maxMagicLink bounds a redirect_uri, in characters, so that any can be asked for.
+	maxMagicLink = 1000
+	// DefaultClientExpiry is how long the credentials of an application's
+	// request live, whatever the configuration says of the pages'.
+	DefaultClientExpiry = 5 * time.Minute
+)
+
+// appRequest is what a sign-in request of an application has beside.
+type appRequest struct {
+	Client    string            `json:"client"`
+	Mail      string            `json:"mail"` // pages.AppSignIn or pages.AppSignUp
+	State     string            `json:"state,omitempty"`
+	MagicLink string            `json:"magic_link,omitempty"`
+	Variables map[string]string `json:"variables,omitempty"`
+	Life      time.Duration     `json:"life"`
+}
+
+// ClientStart is what StartFor needs to know.
+type ClientStart struct {
+	Client *Client
+	Email  string // as typed
+	// SignUp asks for the mail of a sign-up in place of a sign-in.
+	SignUp bool
+	// MagicLink is where the mailed link leads: a RedirectURI of the client.
+	// Required where mails carry links.
+	MagicLink string
+	// State is given back by VerifyFor.
+	State string
+	// Variables are those of the mail's template.
+	Variables map[string]string
+	// ExpiresIn is how long the credentials live. Default: DefaultClientExpiry.
+	ExpiresIn time.Duration
+}
+
+// Sent is a sign-in request of an application, mailed.
+type Sent struct {
+	ID string
+	// Expires is when the credentials stop working, ExpiresIn how long from now.
+	Expires   time.Time
+	ExpiresIn time.Duration
+	Method    Method
+}
+
+// Errors of a client's request, beside those in errors.go.
+var (
+	// ErrNoMagicLink says that mails carry a link and it was not said where to.
+	ErrNoMagicLink = errors.New("magiclink_auth_uri is required")
+	// ErrMagicLink says that the link may not lead there.
+	ErrMagicLink = errors.New("magiclink_auth_uri is not a redirect_uri of this client")
+)
+
+// StartFor makes a sign-in request for a user of an application and queues its
+// mail. Unlike Start it joins no other, and is refused where the address has no
+// mail left. The answer and the work are the same whether the client may mail
+// the address or not.
+//
+// It fails with ErrAddress, ErrNoMagicLink, ErrMagicLink, a
+// *pages.TemplateError, a *LimitError, or a failure of the store.
+func (e *Engine) StartFor(ctx context.Context, in ClientStart) (Sent, error) {
+	ctx, cancel := unhurried(ctx)
+	defer cancel()
+	c, err := e.newChallengeFor(in)
+	if err != nil {
+		return Sent{}, err
+	}
+	state, err := e.laneState(ctx, c)
+	if err != nil {
+		return Sent{}, err
+	}
+	if err := e.preparedFor(in.Client, c, state); err != nil {
+		return Sent{}, err
+	}
+	if err := e.takeFor(ctx, in.Client); err != nil {
+		return Sent{}, err
+	}
+	if err := e.take(ctx, limitStarts, "starts", Limit{MaxStartsPerHour, time.Hour}); err != nil {
+		return Sent{}, err
+	}
+	wait, err := e.takeMail(ctx, c.Lane)
+	if err != nil {
+		return Sent{}, err
+	}
+	if wait > 0 {
+		return Sent{}, &LimitError{Limit: limitMails, RetryAfter: wait}
+	}
+	if err := e.putChallenge(ctx, c); err != nil {
+		return Sent{}, err
+	}
+	mail, err := e.queueMail(ctx, c, 0)
+	if err != nil {
+		return Sent{}, err
+	}
+	e.node.outbox.add(mail)
+	e.log.Info("sign-in requested", "request", c.ID, "site", c.Site, "client", in.Client.ID)
+	return e.sent(c), nil
+}
+
+func (e *Engine) sent(c *challenge) Sent {
+	return Sent{ID: c.ID, Expires: c.Expires, ExpiresIn: c.Expires.Sub(e.now()), Method: c.Method}
+}
+
+func (e *Engine) newChallengeFor(in ClientStart) (*challenge, error) {
+	address, err := ParseAddress(in.Email)
+	if err != nil {
+		return nil, err
+	}
+	setDefault(&in.ExpiresIn, DefaultClientExpiry)
+	c := e.blankChallenge(in.Client.site, address, in.ExpiresIn)
+	c.Lane = e.laneOf(address, "", nil)
+	c.App = &appRequest{
+		Client: in.Client.ID, Mail: pages.AppSignIn, State: in.State,
+		MagicLink: in.MagicLink, Variables: maps.Clone(in.Variables), Life: in.ExpiresIn,
+	}
+	if in.SignUp {
+		c.App.Mail = pages.AppSignUp
+	}
+	switch {
+	case in.MagicLink != "" && !slices.Contains(in.Client.links, in.MagicLink):
+		return nil, ErrMagicLink
+	case in.MagicLink == "" && c.Method.hasLink():
+		return nil, ErrNoMagicLink
+	}
+	return c, nil
+}
+
+// preparedFor finds out, before anything is counted, whether the mail of a
+// request can be written and may be sent.
+func (e *Engine) preparedFor(client *Client, c *challenge, state laneState) error {
+	if state.resendAfter > 0 {
+		return &LimitError{Limit: limitMails, RetryAfter: state.resendAfter}
+	}
+	if state.codesStopped && c.Method == MethodCode {
+		if c.App.MagicLink == "" {
+			return &LimitError{Limit: limitAttempts, RetryAfter: state.retryAfter} // nothing in the mail would work
+		}
+		c.Method = MethodLink
+	}
+	_, _, _, err := client.letters.Render(c.App.Mail, e.appMail(client, c, "CODE", "https://app.example.com/link"))
+	return err
+}
+
+// appMail is what the mail of a request says, with these credentials.
+func (e *Engine) appMail(client *Client, c *challenge, code, link string) pages.AppMail {
+	m := pages.AppMail{AppName: client.name, Email: c.Address, ExpiresIn: c.Expires.Sub(e.now()), Variables: c.App.Variables}
+	if c.Method.hasCode() {
+		m.Code = code
+	}
+	if c.Method.hasLink() {
+		m.Link = link
+	}
+	return m
+}
+
+// appLink is the link of a mail.
+func (c *challenge) appLink(token string) string {
+	separator := "?"
+	if strings.Contains(c.App.MagicLink, "?") {
+		separator = "&"
+	}
+	return c.App.MagicLink + separator + "link_token=" + token
+}
+
+// limitClient is the limit of one client's mails.
+const limitClient = "client"
+
+func (e *Engine) takeFor(ctx context.Context, client *Client) error {
+	return e.take(ctx, limitClient, client.site.Host, client.mails)
+}
+
+// ResendFor mails the credentials of a client's request again, or fresh ones. It
+// fails with ErrUnknown, a *pages.TemplateError, a *LimitError, or a failure of
+// the store.
+func (e *Engine) ResendFor(ctx context.Context, client *Client, id string) (Sent, error) {
+	ctx, cancel := unhurried(ctx)
+	defer cancel()
+	c, state, err := e.lookUpFor(ctx, client, id)
+	if err != nil {
+		return Sent{}, err
+	}
+	if state.used != nil {
+		return Sent{}, ErrUnknown
+	}
+	if err := e.preparedFor(client, c, state); err != nil {
+		return Sent{}, err
+	}
+	if err := e.takeFor(ctx, client); err != nil {
+		return Sent{}, err
+	}
+	renewed, err := e.resend(ctx, c, state, c.App.Life)
+	if err != nil {
+		return Sent{}, err
+	}
+	e.log.Info("mail asked for again", "request", c.ID, "site", c.Site, "client", client.ID)
+	return e.sent(renewed), nil
+}
+
+// lookUpFor is lookUp of a client's request.
+func (e *Engine) lookUpFor(ctx context.Context, client *Client, id string) (*challenge, laneState, error) {
+	c, state, err := e.lookUp(ctx, client.site.Host, id)
+	if err == nil && c.App == nil {
+		return nil, laneState{}, ErrUnknown
+	}
+	return c, state, err
+}
+
+// ClientAnswer is an answer that an application passes on: a code with the id
+// of its request, or a link token, with the id where links work only for whom
+// they were asked for.
+type ClientAnswer struct {
+	Client        *Client
+	Request, Code string
+	Token         string
+}
+
+// ClientVerified is the result of a right answer.
+type ClientVerified struct {
+	Request, Email, State string
+	SignUp                bool
+	// Method is what was verified: MethodCode or MethodLink.
+	Method Method
+}
+
+// VerifyFor compares an answer and uses the request up. It fails as Verify does:
+// ErrOtherBrowser is a link without the id of its request.
+func (e *Engine) VerifyFor(ctx context.Context, in ClientAnswer) (ClientVerified, error) {
+	ctx, cancel := unhurried(ctx)
+	defer cancel()
+	method := MethodCode
+	answerFor := e.codeAnswerFor
+	if in.Token != "" {
+		method, answerFor = MethodLink, e.linkAnswerFor
+	}
+	a, err := answerFor(ctx, in)
+	if err != nil {
+		return ClientVerified{}, err
+	}
+	c := a.request
+	a.session = c.Site // no session comes of it, and none is held
+	if err := e.settle(ctx, a); err != nil {
+		e.logRefusal(c, err)
+		return ClientVerified{}, err
+	}
+	e.log.Info("verified", "request", c.ID, "site", c.Site, "client", in.Client.ID, "email", c.Address, "method", string(method))
+	return ClientVerified{
+		Request: c.ID, Email: c.Address, State: c.App.State, SignUp: c.App.Mail == pages.AppSignUp, Method: method,
+	}, nil
+}
+
+func (e *Engine) codeAnswerFor(ctx context.Context, in ClientAnswer) (answer, error) {
+	c, state, err := e.lookUpFor(ctx, in.Client, in.Request)
+	if err != nil {
+		return answer{}, err
+	}
+	if state.used != nil {
+		return answer{}, ErrUnknown
+	}
+	return e.codeFor(c, in.Code)
+}
+
+func (e *Engine) linkAnswerFor(ctx context.Context, in ClientAnswer) (answer, error) {
+	c, state, err := e.challengeOfToken(ctx, in.Client.site, in.Token)
+	if err != nil {
+		return answer{}, err
+	}
+	switch {
+	case state.used != nil || c.App == nil:
+		return answer{}, ErrUnknown
+	case in.Request != c.ID && !e.config.AnyBrowser:
+		return answer{}, ErrOtherBrowser
+	}
+	return answer{request: c}, nil
+}

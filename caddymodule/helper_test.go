@@ -139,15 +139,19 @@ type answer struct {
 
 func (v *visitor) do(method, path string, form url.Values, header ...string) answer {
 	v.w.t.Helper()
-	request, err := http.NewRequest(method, v.origin+path, strings.NewReader(form.Encode()))
+	if form != nil {
+		header = append([]string{"Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin"}, header...)
+	}
+	return v.doBody(method, path, form.Encode(), header...)
+}
+
+func (v *visitor) doBody(method, path, body string, header ...string) answer {
+	v.w.t.Helper()
+	request, err := http.NewRequest(method, v.origin+path, strings.NewReader(body))
 	if err != nil {
 		v.w.t.Fatal(err)
 	}
 	request.Header = v.header.Clone()
-	if form != nil {
-		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		request.Header.Set("Sec-Fetch-Site", "same-origin")
-	}
 	for i := 0; i+1 < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 		if header[i] == "Host" {
@@ -159,11 +163,11 @@ func (v *visitor) do(method, path string, form url.Values, header ...string) ans
 		v.w.t.Fatal(err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	content, err := io.ReadAll(response.Body)
 	if err != nil {
 		v.w.t.Fatal(err)
 	}
-	return answer{response, string(body)}
+	return answer{response, string(content)}
 }
 
 // send tries again while a certificate is being made, and where Caddy has closed

@@ -313,8 +313,6 @@ func TestMistakesInPlace(t *testing.T) {
 		{"wiki.example.com {\n\t‹›email_auth anyone {\n\t\torigin https://*.example.org\n\t}\n}", "does not cover wiki.example.com"},
 		{":8080 {\n\temail_auth anyone {\n\t\torigin https://a.example.com\n\t}\n\t‹›email_auth anyone {\n\t\torigin https://b.example.com\n\t}\n}", "differs from that of another email_auth of the same site, https://a.example.com (Caddyfile:2)"},
 		{"wiki.example.com {\n\t@bad header_regexp X ([a\n\t‹›email_auth @bad anyone\n}", "error parsing regexp"},
-		{"wiki.example.com {\n\t‹›email_auth_portal\n}", "email_auth_portal is not built yet"},
-		{"wiki.example.com {\n\t‹›email_auth_portal {\n\t\tsite https://a.example.com\n\t}\n}", "email_auth_portal is not built yet"},
 		{"{\n\t‹›email_auth anyone\n}", "who may enter goes into a site, after its address"},
 		{"{\n\temail_auth {\n\t}\n\t‹›email_auth {\n\t}\n}", "is there twice"},
 		{"(protected) {\n\t‹›email_auth {args[0]}\n}\nwiki.example.com {\n\timport protected example.com\n}", "import chain ['Caddyfile:5 (import protected)']"},

@@ -36,11 +36,12 @@ func parsePortal(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 		return nil, h.Errf("%q: %s takes a block alone, and no matcher: it answers for its whole site", h.Val(), portalDirective)
 	}
 	p := &parser{Dispenser: h.Dispenser}
+	start := p.Token()
 	for p.err == nil && h.NextBlock(0) {
 		portal.parseOption(p, h.Val())
 	}
-	if p.err == nil && len(portal.Clients) == 0 {
-		return nil, h.Errf("%s serves nobody: write a client, as in `client shop { kind api ... }`", portalDirective)
+	if len(portal.Clients) == 0 {
+		p.failAt(start, "%s serves nobody: write a client, as in `client shop { kind api ... }`", portalDirective)
 	}
 	if p.err != nil {
 		return nil, p.err

@@ -49,6 +49,7 @@ install() {
 	command -v gcc >/dev/null || missing+=(gcc libc6-dev) # for the race detector
 	[ -x /usr/bin/chromium ] || missing+=(chromium)
 	[ -x /usr/sbin/exim4 ] || missing+=(exim4-daemon-light)
+	command -v npm >/dev/null || missing+=(nodejs npm) # for an SDK, which npm fetches
 	if [ ${#missing[@]} = 0 ]; then
 		echo "nothing is missing"
 		return

@@ -91,7 +91,7 @@ func failureOf(err error) (f *failure, known bool) {
 }
 
 func limited(wait time.Duration) *failure {
-	return &failure{kind: rateLimited, message: fmt.Sprintf("too many, try again in %d seconds", wholeSeconds(wait)), retryAfter: wait}
+	return &failure{kind: rateLimited, message: fmt.Sprintf("too many, try again in %d seconds", wholeSeconds(wait)), retryAfter: max(wait, time.Second)}
 }
 
 // wholeSeconds rounds up, to 1 at least.

@@ -37,11 +37,13 @@ func TestDocs(t *testing.T) {
 }
 
 func TestExample(t *testing.T) {
-	content, err := os.ReadFile("../Caddyfile.example")
-	if err != nil {
-		t.Fatal(err)
+	for _, file := range []string{"../Caddyfile.example", "../examples/headless/Caddyfile"} {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkDoc(t, string(content))
 	}
-	checkDoc(t, string(content))
 }
 
 func caddyfileBlocks(text string) []string {

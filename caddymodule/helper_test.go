@@ -30,6 +30,8 @@ type world struct {
 	// port and tlsPort are free ones, which are http_port and https_port too;
 	// other is a further one.
 	port, tlsPort, other string
+	// protocols are those of all servers. Default: Caddy's.
+	protocols string
 	// read holds the mails that were read, by address.
 	read map[string]string
 }
@@ -65,9 +67,13 @@ func (w *world) caddyfile(sites, auth string) string {
 	if !strings.Contains(auth, "smtp ") && !strings.Contains(auth, "mail_dir ") {
 		auth += "\nmail_dir $FOLDER/mails"
 	}
+	protocols := ""
+	if w.protocols != "" {
+		protocols = "protocols " + w.protocols + "\n"
+	}
 	text := "{\nadmin off\npersist_config off\nskip_install_trust\nlocal_certs\ndefault_bind 127.0.0.1\n" +
 		"http_port $PORT\nhttps_port $TLS\ngrace_period 1s\nlog {\noutput discard\n}\n" +
-		"servers {\ntrusted_proxies static 127.0.0.2/32\ntrusted_proxies_unix\n}\n" +
+		"servers {\n" + protocols + "trusted_proxies static 127.0.0.2/32\ntrusted_proxies_unix\n}\n" +
 		"email_auth {\n" + auth + "\n}\n}\n" + sites + "\n"
 	return strings.NewReplacer("$PORT", w.port, "$TLS", w.tlsPort, "$OTHER", w.other, "$FOLDER", w.folder).Replace(text)
 }

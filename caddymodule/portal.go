@@ -85,12 +85,12 @@ func (p *Portal) Provision(ctx caddy.Context) error {
 	return p.app.registerPortal(p)
 }
 
-// speakH2C lets a server take HTTP/2 without TLS beside what it takes already:
-// gRPC needs HTTP/2, and an SDK on this machine may come in plain. With TLS it
-// changes nothing.
+// speakH2C lets a server that takes HTTP/2 with TLS take it without, too: gRPC
+// needs HTTP/2, and an SDK on this machine may come in plain. A server whose
+// operator wants no HTTP/2 is left alone.
 func speakH2C(server *caddyhttp.Server) {
 	add := func(protocols []string) []string {
-		if slices.Contains(protocols, "h2c") || !slices.Contains(protocols, "h1") {
+		if slices.Contains(protocols, "h2c") || !slices.Contains(protocols, "h2") {
 			return protocols
 		}
 		return append(slices.Clone(protocols), "h2c")

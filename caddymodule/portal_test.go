@@ -6,8 +6,12 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 func TestMistakesInPortal(t *testing.T) {
@@ -144,6 +148,36 @@ func TestPortalBesideASite(t *testing.T) {
 	site.get("/").want(t, http.StatusSeeOther)
 	site.signIn("bob@example.com", "mails")
 	site.get("/").want(t, http.StatusOK).wantText(t, "id=bob@example.com")
+}
+
+// TestPortalSpeaksH2C: the portal's server takes HTTP/2 without TLS, unless its
+// operator wants no HTTP/2.
+func TestPortalSpeaksH2C(t *testing.T) {
+	w := newWorld(t)
+	protocols := func(sites string) (all []string) {
+		t.Helper()
+		w.load(sites, "")
+		app, err := caddy.ActiveContext().App("http")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, server := range app.(*caddyhttp.App).Servers {
+			all = append(all, strings.Join(server.Protocols, " "))
+		}
+		slices.Sort(all)
+		return all
+	}
+	plain := strings.ReplaceAll(portalAndSite, ", https://login.localhost:$TLS", "")
+	if got := protocols(plain); !slices.Equal(got, []string{"h1 h2 h3 h2c"}) {
+		t.Errorf("got %q", got)
+	}
+	if got := protocols("http://localhost:$PORT {\nemail_auth anyone\n}"); !slices.Equal(got, []string{"h1 h2 h3"}) {
+		t.Errorf("without a portal: %q", got)
+	}
+	w.protocols = "h1"
+	if got := protocols(plain); !slices.Equal(got, []string{"h1"}) {
+		t.Errorf("with protocols h1: %q", got)
+	}
 }
 
 // TestPortalInPlain: on a public name, in plain, nothing is answered.

@@ -59,7 +59,7 @@ const linkTo = "https://shop.example.com/link"
 
 var (
 	appCode = regexp.MustCompile(`(?m)^    (\d{6})$`)
-	appLink = regexp.MustCompile(`(?m)^https://\S+[?&]link_token=(\S+)$`)
+	appLink = regexp.MustCompile(`(?m)^https?://\S+[?&]link_token=(\S+)$`)
 )
 
 // appMail waits for the n-th mail to an address and reads its credentials.

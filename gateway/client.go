@@ -362,7 +362,6 @@ func (e *Engine) VerifyFor(ctx context.Context, in ClientAnswer) (ClientVerified
 		return ClientVerified{}, err
 	}
 	c := a.request
-	a.session = c.Site // no session comes of it, and none is held
 	if err := e.settle(ctx, a); err != nil {
 		e.logRefusal(c, err)
 		return ClientVerified{}, err
@@ -374,12 +373,9 @@ func (e *Engine) VerifyFor(ctx context.Context, in ClientAnswer) (ClientVerified
 }
 
 func (e *Engine) codeAnswerFor(ctx context.Context, in ClientAnswer) (answer, error) {
-	c, state, err := e.lookUpFor(ctx, in.Client, in.Request)
+	c, _, err := e.lookUpFor(ctx, in.Client, in.Request)
 	if err != nil {
 		return answer{}, err
-	}
-	if state.used != nil {
-		return answer{}, ErrUnknown
 	}
 	return e.codeFor(c, in.Code)
 }

@@ -11,6 +11,10 @@
 //	                             └─ identify ── Decide ──┬─ Admit ── setIdentity ── next
 //	                                                     └─ refuse
 //
+// Applications with pages of their own come by another door, package headless,
+// to the same engine: StartFor, ResendFor and VerifyFor (client.go) make, mail
+// and use up the same sign-in requests, for which no session is opened.
+//
 // A sign-in request lives like this:
 //
 //	Start ──► open ──► used up (Verify) ──► session
@@ -20,12 +24,13 @@
 //
 // Records in the store, each under one key, with who writes them:
 //
-//	signin/<id>                 challenge        Start, Resend
+//	signin/<id>                 challenge        Start, StartFor, Resend, ResendFor
 //	browser/<site>/<browser>    browserRequests  Start
 //	lane/<address>/<browser|*>  lane             Start, Resend, Verify, outbox
 //	limit/<name>                window           Start, outbox
 //	outbox/<id>/<n>             queuedMail       Start, Resend, outbox
 //	session/<hash>              Session          Open, Identify, End
+//	client-token/<hash>         clientToken      NewClientToken, RevokeClientToken
 //	user/<address>              user             Open
 //
 // Secrets are in none of them: codes and link tokens are derived from a key and

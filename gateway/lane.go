@@ -40,7 +40,7 @@ type answers struct {
 
 // usedUp says that a request was answered rightly, and what session it became.
 type usedUp struct {
-	Session string    `json:"session"` // hash of its secret
+	Session string    `json:"session"` // hash of its secret; an application's has none
 	At      time.Time `json:"at"`
 }
 

@@ -109,6 +109,24 @@ func TestAppMailMissing(t *testing.T) {
 	}
 }
 
+// TestAppMailOptional: a template can do without a variable, as the documents
+// say.
+func TestAppMailOptional(t *testing.T) {
+	t.Parallel()
+	mails, err := pages.LoadAppMails(fstest.MapFS{"signin.txt": {Data: []byte(`{{with index . "plan"}}Plan {{.}}{{end}}.`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, plain, _, err := mails.Render(pages.AppSignIn, appMail()); err != nil || plain != ".\n" {
+		t.Errorf("%q %v", plain, err)
+	}
+	m := appMail()
+	m.Variables = map[string]string{"plan": "gold"}
+	if _, plain, _, err := mails.Render(pages.AppSignIn, m); err != nil || plain != "Plan gold.\n" {
+		t.Errorf("%q %v", plain, err)
+	}
+}
+
 func TestAppMailBroken(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

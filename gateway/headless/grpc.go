@@ -43,7 +43,7 @@ func grpc(name string) func(*Handler, http.ResponseWriter, *http.Request, *call)
 		}
 		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(content)), int64(len(content))
-		h.grpc.ServeHTTP(trailing(w, r), r)
+		h.grpc.ServeHTTP(flushing{w}, r)
 	}
 }
 
@@ -51,7 +51,7 @@ type callKey struct{}
 
 // failGRPC answers with an error alone.
 func (h *Handler) failGRPC(w http.ResponseWriter, r *http.Request, c *call, name string, err error) {
-	_ = connect.NewErrorWriter().Write(trailing(w, r), r, h.told(c, name, err).grpc(c))
+	_ = connect.NewErrorWriter().Write(w, r, h.told(c, name, err).grpc(c))
 }
 
 // grpc is the error as gRPC has it.
@@ -90,41 +90,14 @@ func served[In, Out any](ctx context.Context, h *Handler, name string, serve fun
 	return connect.NewResponse(out), nil
 }
 
-// trailing returns a writer that sends trailers over HTTP/1.1 too. The server
-// knows of them only when the handler is done, and would have given the length
-// of a short answer by then, after which no trailer can follow: so the answer
-// is begun at once.
-func trailing(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
-	if r.ProtoMajor != 1 {
-		return w
-	}
-	return &flushedWriter{ResponseWriter: w}
-}
-
-type flushedWriter struct {
-	http.ResponseWriter
-	begun bool
-}
-
-func (w *flushedWriter) WriteHeader(status int) {
-	w.ResponseWriter.WriteHeader(status)
-	w.begin()
-}
-
-func (w *flushedWriter) Write(b []byte) (int, error) {
-	w.begin()
-	return w.ResponseWriter.Write(b)
-}
-
-func (w *flushedWriter) begin() {
-	if !w.begun {
-		w.begun = true
-		_ = http.NewResponseController(w.ResponseWriter).Flush()
-	}
-}
+// flushing is a writer that the library can flush, as it does before it sends
+// trailers: over HTTP/1.1 a short answer that was not begun before would have a
+// length, after which no trailer follows. It asks for http.Flusher, which the
+// writers of a server around us need not be.
+type flushing struct{ http.ResponseWriter }
 
 // Flush implements http.Flusher.
-func (w *flushedWriter) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+func (w flushing) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
 
 // Unwrap serves http.ResponseController.
-func (w *flushedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w flushing) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -92,23 +92,38 @@ func TestJSON(t *testing.T) {
 }
 
 // TestLargest: a request with everything as large as it may be, and every
-// character escaped, is taken.
+// character escaped, is taken and kept.
 func TestLargest(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t, gateway.Config{})
-	variables := map[string]string{}
-	for i := range 30 {
-		variables[strings.Repeat("v", 23)+string(rune('a'+i%26))+string(rune('a'+i/26))] = strings.Repeat(`😀`, 256)
-	}
-	body := map[string]any{"email": "ann@example.com", "magiclink_auth_uri": linkURI, "state": strings.Repeat("😀", 1000), "template_variables": variables}
-	content, err := json.Marshal(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	escaped := strings.ReplaceAll(string(content), "😀", `\ud83d\ude00`)
-	status, _, answer := p.do(http.MethodPost, restSend, escaped, "Authorization", "Bearer "+p.token("shop"))
-	if status != http.StatusOK {
-		t.Errorf("%d bytes: %d %s", len(escaped), status, answer)
+	for email, character := range map[string]string{"ann@example.com": "😀", "bob@example.com": "<", "cid@example.com": "\x01"} {
+		variables := map[string]string{}
+		for i := range 30 {
+			variables[strings.Repeat("v", 23)+string(rune('a'+i%26))+string(rune('a'+i/26))] = strings.Repeat(character, 256)
+		}
+		state := strings.Repeat(character, 1000)
+		content, err := json.Marshal(map[string]any{"email": email, "magiclink_auth_uri": linkURI, "state": state, "template_variables": variables})
+		if err != nil {
+			t.Fatal(err)
+		}
+		escaped := strings.ReplaceAll(string(content), "😀", `\ud83d\ude00`)
+		auth := []string{"Authorization", "Bearer " + p.token("shop")}
+		status, _, answer := p.do(http.MethodPost, restSend, escaped, auth...)
+		if status != http.StatusOK {
+			t.Fatalf("%d bytes: %d %s", len(escaped), status, answer)
+		}
+		var sent struct {
+			ID string `json:"auth_request_id"`
+		}
+		if err := json.Unmarshal([]byte(answer), &sent); err != nil {
+			t.Fatal(err)
+		}
+		code, _ := p.credentials(email)
+		status, _, answer = p.do(http.MethodPost, restVerify, `{"code":"`+code+`","auth_request_id":"`+sent.ID+`"}`, auth...)
+		var verified struct{ State string }
+		if err := json.Unmarshal([]byte(answer), &verified); err != nil || status != http.StatusOK || verified.State != state {
+			t.Errorf("%d %v %.100s", status, err, answer)
+		}
 	}
 }
 

@@ -73,7 +73,7 @@ func newPortal(t *testing.T, config gateway.Config, clients ...*gateway.Client) 
 			r.TLS = &tls.ConnectionState{}
 		}
 		in := headless.Incoming{ClientIP: take(r, "Test-Client-Ip"), TrustedProxy: take(r, "Test-Trusted") != ""}
-		p.handler.Load().Handle(w, r, in)
+		p.handler.Load().Handle(wrapped{w}, r, in)
 	}))
 	server.Config.Protocols = new(http.Protocols)
 	server.Config.Protocols.SetHTTP1(true)
@@ -83,6 +83,11 @@ func newPortal(t *testing.T, config gateway.Config, clients ...*gateway.Client) 
 	p.url = server.URL
 	return p
 }
+
+// wrapped is a writer as servers hand it on: it is no http.Flusher itself.
+type wrapped struct{ http.ResponseWriter }
+
+func (w wrapped) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func byID(clients []*gateway.Client) map[string]*gateway.Client {
 	all := make(map[string]*gateway.Client)

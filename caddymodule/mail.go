@@ -5,6 +5,7 @@ import (
 	"fmt"
 	netmail "net/mail"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -43,11 +44,9 @@ func (a *App) newTransport() (mail.Transport, error) {
 }
 
 func (a *App) warnOfTrial(folder string) {
-	for _, h := range a.handlers {
-		if h.public() {
-			a.log.Error("NO MAIL SERVER IS SET, AND A SITE IS PUBLIC: nobody gets their mail, and whoever reads this log or folder can sign in as anybody; set smtp in the global option email_auth", "mail_dir", folder)
-			return
-		}
+	if slices.ContainsFunc(a.handlers, (*Handler).public) || slices.ContainsFunc(a.portals, (*Portal).public) {
+		a.log.Error("NO MAIL SERVER IS SET, AND A SITE IS PUBLIC: nobody gets their mail, and whoever reads this log or folder can sign in as anybody; set smtp in the global option email_auth", "mail_dir", folder)
+		return
 	}
 	a.log.Warn("no mail server is set: mails are written to a folder and to this log, which is for trying it out alone; set smtp in the global option email_auth", "mail_dir", folder)
 }

@@ -29,6 +29,7 @@ type Portal struct {
 
 	app     *App
 	clients []*gateway.Client
+	server  *caddyhttp.Server // nil where it is not known
 }
 
 // Client is one application.
@@ -80,6 +81,7 @@ func (p *Portal) Provision(ctx caddy.Context) error {
 		p.clients = append(p.clients, client)
 	}
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		p.server = server
 		speakH2C(server)
 	}
 	return p.app.registerPortal(p)
@@ -188,6 +190,39 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool)
 	p.app.headless.Handle(w, r, headless.Incoming{ClientIP: clientIP, TrustedProxy: trusted})
 	return nil
+}
+
+// public says whether others than this machine reach the portal.
+func (p *Portal) public() bool {
+	if p.server == nil || listensOnLoopback(p.server.Listen) {
+		return p.server == nil
+	}
+	hosts, found := p.hosts(p.server.Routes, nil)
+	return !found || len(hosts) == 0 || slices.ContainsFunc(hosts, func(host string) bool { return !gateway.IsLoopbackName(host) })
+}
+
+// hosts are those that the matchers around the portal name, in provisioned
+// routes inside those for the hosts above.
+func (p *Portal) hosts(routes caddyhttp.RouteList, above []string) (hosts []string, found bool) {
+	for _, route := range routes {
+		inside := above
+		if sets, err := matcherSets(route); err == nil && len(sets) > 0 && len(sets[0].hosts) > 0 {
+			inside = sets[0].hosts
+		}
+		for _, handler := range route.Handlers {
+			switch h := handler.(type) {
+			case *Portal:
+				if h == p {
+					return inside, true
+				}
+			case *caddyhttp.Subroute:
+				if hosts, found := p.hosts(h.Routes, inside); found {
+					return hosts, true
+				}
+			}
+		}
+	}
+	return nil, false
 }
 
 // registerPortal notes the portal of this configuration. A site with several

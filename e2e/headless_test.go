@@ -217,6 +217,18 @@ func TestHeadlessExpires(t *testing.T) {
 	shop.want("resend", map[string]any{"auth_request_id": sent["auth_request_id"]}, 400, "AUTH_REQUEST_EXPIRED")
 }
 
+// TestHeadlessWarnsOfTrial: a portal that others reach, without a mail server,
+// is warned of loudly, and one on this machine is not.
+func TestHeadlessWarnsOfTrial(t *testing.T) {
+	t.Parallel()
+	for host, loud := range map[string]bool{"login.example.com": true, "localhost": false} {
+		server := postern.Start(t, postern.Config{Sites: strings.NewReplacer("localhost:$HTTP,", host+":$HTTP {", " https://localhost:$HTTPS {", "").Replace(portalSite), Env: []string{"SHOP_SECRET=x"}})
+		if got := strings.Contains(server.Logs.Text(), "AND A SITE IS PUBLIC"); got != loud {
+			t.Errorf("%s: warned %v", host, got)
+		}
+	}
+}
+
 // TestHeadlessGRPC calls with Go's own gRPC, over plain HTTP/2 and with TLS.
 func TestHeadlessGRPC(t *testing.T) {
 	t.Parallel()

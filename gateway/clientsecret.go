@@ -139,14 +139,35 @@ func (e *Engine) AuthenticateClient(ctx context.Context, id, secret, clientIP st
 	if compare == nil {
 		return nil, ErrClient
 	}
-	e.node.bcrypt.Lock()
-	right := compare.slowly(secret)
-	e.node.bcrypt.Unlock()
+	right, err := e.compareInTurn(ctx, compare, secret)
+	if err != nil {
+		return nil, err
+	}
 	if !right || client == nil || compare != client.secret {
 		return nil, ErrClient
 	}
 	compare.known.Store(&said)
 	return client, nil
+}
+
+// bcryptTime is how long a comparison by bcrypt waits for its turn.
+const bcryptTime = 5 * time.Second
+
+// compareInTurn compares by bcrypt, one after another, so that wrong secrets from
+// many networks take one core at most. Where the queue is too long it fails with
+// a *LimitError.
+func (e *Engine) compareInTurn(ctx context.Context, with *clientSecret, secret string) (bool, error) {
+	timer := time.NewTimer(bcryptTime)
+	defer timer.Stop()
+	select {
+	case e.node.bcrypt <- struct{}{}:
+		defer func() { <-e.node.bcrypt }()
+		return with.slowly(secret), nil
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-timer.C:
+		return false, &LimitError{Limit: limitSecrets, RetryAfter: bcryptTime}
+	}
 }
 
 // bcryptOf is the secret of a client, where that is a bcrypt hash, or that of

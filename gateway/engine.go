@@ -54,7 +54,7 @@ type Node struct {
 	keys    *Keys
 	log     *slog.Logger
 	starts  keyedMutex
-	bcrypt  sync.Mutex // one comparison at a time
+	bcrypt  chan struct{} // one comparison at a time
 	outbox  *outbox
 	streams *streams
 
@@ -68,7 +68,7 @@ type Node struct {
 // closed itself. The log is for what happens between requests.
 func NewNode(s store.Store, keys *Keys, log *slog.Logger) *Node {
 	ctx, stop := context.WithCancel(context.Background())
-	n := &Node{store: s, keys: keys, log: log, stop: stop}
+	n := &Node{store: s, keys: keys, log: log, stop: stop, bcrypt: make(chan struct{}, 1)}
 	n.outbox = newOutbox(n)
 	n.streams = newStreams(n)
 	n.done.Go(func() { n.outbox.run(ctx) })

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -205,5 +206,41 @@ func TestTokensEndWithTheSecret(t *testing.T) {
 	p.reload(client(t, "shop", func(c *gateway.ClientConfig) { c.Secret, _ = gateway.ParseSecret("another") }))
 	if got := code(); got != "UNAUTHENTICATED" {
 		t.Errorf("after another secret: %s", got)
+	}
+}
+
+// TestBcryptIsNoLever: wrong secrets from many networks take one core for a
+// bounded time, and the right secret that was compared before does not wait.
+func TestBcryptIsNoLever(t *testing.T) {
+	t.Parallel()
+	hashed, err := bcrypt.GenerateFromPassword([]byte("slow-secret"), 13)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := gateway.ParseSecret(string(hashed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPortal(t, gateway.Config{}, client(t, "slow", func(c *gateway.ClientConfig) { c.Secret = secret }), client(t, "plain"))
+	p.token("slow")
+	results := make(chan int, 40)
+	for i := range cap(results) {
+		id := []string{"slow", "plain", "nobody"}[i%3] // all cost the same
+		go func() {
+			status, _, _ := p.form("/oauth/token", grant(id, "wrong"), "Test-Client-Ip", fmt.Sprintf("192.0.2.%d", i))
+			results <- status
+		}()
+	}
+	p.token("slow")
+	p.token("plain")
+	if n := len(results); n == cap(results) {
+		t.Error("the right secrets waited for the wrong ones")
+	}
+	count := map[int]int{}
+	for range cap(results) {
+		count[<-results]++
+	}
+	if count[401] == 0 || count[429] == 0 || count[401]+count[429] != cap(results) {
+		t.Errorf("got %v", count)
 	}
 }

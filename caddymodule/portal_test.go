@@ -76,6 +76,7 @@ func TestMistakesInPortal(t *testing.T) {
 	})
 	for _, fine := range []string{
 		"a.example.com, http://localhost:8080, https://localhost {" + one,
+		"*.example.com {\n@login host login.example.com\nhandle @login {" + one + "handle {\nemail_auth anyone {\norigin https://*.example.com\n}\n}\n}\n",
 		"(portal) {" + one + "a.example.com {\n\timport portal\n}\nhttp://localhost:8080 {\n\timport portal\n}\n",
 		"{\n\temail_auth {\n\t\tmethod code\n\t}\n}\n" + strings.Replace("a.example.com {"+one, "\t\t\tredirect_uri https://a.example.com/\n", "", 1),
 	} {

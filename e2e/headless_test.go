@@ -379,6 +379,19 @@ func nodeSDK(t *testing.T, server *postern.Server, name, origin string) {
 	}
 	refused(9, "AUTH_REQUEST_EXPIRED", "auth request expired", verifyCall, map[string]any{"linkToken": link}, id)
 
+	// A token that does not work any more is renewed, and the call made again.
+	old := good("accessToken")["token"].(string)
+	response, err := (&http.Client{Transport: &http.Transport{TLSClientConfig: server.TLSConfig(), DisableKeepAlives: true}}).PostForm(origin+"/oauth/revoke",
+		url.Values{"token": {old}, "client_id": {"shop"}, "client_secret": {"shop-secret"}})
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("revoke: %v %v", err, response)
+	}
+	response.Body.Close()
+	refused(9, "AUTH_REQUEST_EXPIRED", "auth request expired", resendCall, id)
+	if renewed := good("accessToken")["token"]; renewed == old {
+		t.Error("the SDK still has the revoked token")
+	}
+
 	email = "bob.node." + name + "@example.com"
 	id = good(sendCall, email, map[string]any{"magiclinkAuthUri": linkTo})["authRequestId"]
 	code, _ = appMail(t, server, email, 1)

@@ -9,6 +9,7 @@ const client = new ScalekitClient(url, id, secret);
 const plain = (_, value) => (typeof value === 'bigint' ? String(value) : value);
 
 async function answer({ call, args }) {
+  if (call === 'accessToken') return { ok: { token: client.passwordless.coreClient.accessToken } };
   try {
     return { ok: await client.passwordless[call](...args) };
   } catch (error) {

@@ -84,7 +84,7 @@ func failureOf(err error) (f *failure, known bool) {
 		return violation("code", "format", "code: invalid, it is not of the form that the mail has"), true
 	case errors.Is(err, gateway.ErrToken):
 		return &failure{kind: unauthenticated, message: "an access token is needed: get one at /oauth/token"}, true
-	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed), errors.Is(err, context.Canceled):
 		return &failure{kind: unavailable, message: "this is not possible right now", retryAfter: time.Minute}, true
 	}
 	return &failure{kind: internal, message: "something went wrong here"}, false

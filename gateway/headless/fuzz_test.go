@@ -1,0 +1,38 @@
+package headless
+
+import (
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "github.com/postern-auth/postern/gateway/headless/headlesspb"
+)
+
+// FuzzDecode: whatever a body holds, it is read, or refused with a message for
+// its sender; what was read and found good keeps the limits.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{
+		`{"email":"ann@example.com","template":"SIGNIN","expires_in":60,"state":"x","template_variables":{"plan":"y"}}`,
+		`{"code":"123456","auth_request_id":"x"}`, `{"link_token":"x","code":"y"}`, `{"email":5}`, `{"template":99}`, `[]`, `{"email":"\ud800"}`, `{"email":null}`,
+		`{"template_variables":{"a":{"b":[]}}}`, `{"expires_in":1e3}`, `{"expires_in":"60"}`, "{\"email\":\"\xff\"}",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		for _, into := range []proto.Message{&pb.SendPasswordlessRequest{}, &pb.ResendPasswordlessRequest{}, &pb.VerifyPasswordLessRequest{}} {
+			err := decode(httptest.NewRecorder(), httptest.NewRequest("POST", "/", strings.NewReader(body)), into)
+			var told *failure
+			if err != nil && (!errors.As(err, &told) || told.code != invalidArgument.code) {
+				t.Errorf("%q: %v", body, err)
+			}
+			if in, ok := into.(*pb.SendPasswordlessRequest); ok && err == nil && checkSend(in) == nil {
+				if len(in.Email) > 4*maxEmail || in.Email == "" || len(in.TemplateVariables) > maxVariables || in.ExpiresIn != nil && in.GetExpiresIn() < minExpiresIn {
+					t.Errorf("%q is taken: %v", body, in)
+				}
+			}
+		}
+	})
+}

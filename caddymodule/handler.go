@@ -1,11 +1,10 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -38,15 +37,16 @@ type Handler struct {
 
 	app    *App
 	rule   *gateway.Rule
-	origin string // "" where it is derived
-	host   string // of origin; may begin with "*."
+	rules  []*gateway.Rule // rule alone
+	origin string          // "" where it is derived
+	host   string          // of origin; may begin with "*."
 
 	// place and neighbours are set before the app starts: where in the routes
 	// this handler is, and all handlers of its server.
 	place      placement
 	neighbours []*Handler
-	sites      sync.Map // siteKey → *gateway.Site
-	siteCount  atomic.Int64
+	sites      siteCache[siteKey]
+	requested  siteCache[reached]
 }
 
 // HeaderField is one identity header.
@@ -108,7 +108,7 @@ func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 			return err
 		}
 	}
-	h.rule = rule
+	h.rule, h.rules = rule, []*gateway.Rule{rule}
 	return rule.Validate()
 }
 
@@ -156,26 +156,40 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		http.Error(w, "This site is not served here under that name.", http.StatusMisdirectedRequest)
 		return nil
 	}
-	ctx := r.Context()
-	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
-	trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool)
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	clientIP, _ := vars[caddyhttp.ClientIPVarKey].(string)
+	trusted, _ := vars[caddyhttp.TrustedProxyVarKey].(bool)
 	return door.Handle(w, r, gateway.Incoming{
-		Site: site, Rules: []*gateway.Rule{h.rule}, Original: was,
+		Site: site, Rules: h.rules, Original: was,
 		ClientIP: clientIP, TrustedProxy: trusted,
-		Admitted: func(id gateway.Identity) { setPlaceholders(repl, id) },
-		Expand:   func(value string) string { return repl.ReplaceAll(value, "") },
-		SkipLog:  func() { caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true) },
-		Next:     next.ServeHTTP,
+		Server: &passage{ctx: r.Context(), next: next},
 	})
 }
 
-// setPlaceholders tells Caddy who the user is, as its own authentication does.
-func setPlaceholders(repl *caddy.Replacer, id gateway.Identity) {
-	repl.Set("http.auth.user.id", id.Email)
-	repl.Set("http.auth.user.email", id.Email)
-	repl.Set("http.auth.user.groups", strings.Join(id.Groups, ","))
+// passage is what Caddy does for the door with one request.
+type passage struct {
+	ctx  context.Context
+	next caddyhttp.Handler
+}
+
+// Admitted tells Caddy who the user is, as its own authentication does.
+func (p *passage) Admitted(id gateway.Identity) {
+	repl := p.replacer()
+	var email any = id.Email
+	repl.Set("http.auth.user.id", email)
+	repl.Set("http.auth.user.email", email)
+	repl.Set("http.auth.user.groups", id.Groups)
 	repl.Set("http.auth.user.method", id.Method)
+}
+
+func (p *passage) Expand(value string) string { return p.replacer().ReplaceAll(value, "") }
+
+func (p *passage) SkipLog() { caddyhttp.SetVar(p.ctx, caddyhttp.LogSkipVar, true) }
+
+func (p *passage) Next(w http.ResponseWriter, r *http.Request) error { return p.next.ServeHTTP(w, r) }
+
+func (p *passage) replacer() *caddy.Replacer {
+	return p.ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 }
 
 // original returns the request as it came, before rewrites.

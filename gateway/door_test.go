@@ -878,9 +878,10 @@ func TestLoopback(t *testing.T) {
 func TestFailsClosed(t *testing.T) {
 	t.Parallel()
 	site := gatewaytest.New(t, gatewaytest.Options{})
-	b := site.Browser()
+	b, known := site.Browser(), site.Browser()
 	b.SignIn(ann)
-	b.Open("/").Upstream(t)
+	known.SignIn(bob)
+	known.Open("/").Upstream(t)
 	site.Store.Kill()
 	reached := site.Reached()
 	b.Open("/").Want(t, 500)
@@ -895,4 +896,7 @@ func TestFailsClosed(t *testing.T) {
 	if b.Cookie(gateway.SessionCookie) == "" {
 		t.Error("a sign-out that failed took the cookie")
 	}
+	// Whose session is in memory needs no store to be decided on.
+	known.Open("/").Upstream(t)
+	known.SignOut().Want(t, 503).WantText(t, "still signed in")
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ type keyring struct {
 	Lookup []byte    `json:"lookup"`
 	Roots  []keyRoot `json:"roots"` // newest first
 
-	lookups sync.Map // purpose → derived key
+	lookups sync.Map // purpose → *sync.Pool of hashers
 	codecs  []*securecookie.SecureCookie
 	signers []ed25519.PrivateKey // as Roots
 }
@@ -229,13 +230,35 @@ func (k *keyring) root(id string) *keyRoot {
 // hash is the keyed hash under which a secret is known in the store. Distinct
 // purposes give unrelated hashes.
 func (k *Keys) hash(purpose, secret string) string {
-	ring := k.current.Load()
-	key, ok := ring.lookups.Load(purpose)
-	if !ok {
-		derived := keyRoot{Secret: ring.Lookup}.key("lookup "+purpose, 32)
-		key, _ = ring.lookups.LoadOrStore(purpose, derived)
+	pool := k.current.Load().hashers(purpose)
+	h := pool.Get().(*hasher)
+	defer pool.Put(h)
+	return h.hash(secret)
+}
+
+// hashers returns the hashers of a purpose. Making one costs more than hashing.
+func (k *keyring) hashers(purpose string) *sync.Pool {
+	if pool, ok := k.lookups.Load(purpose); ok {
+		return pool.(*sync.Pool)
 	}
-	mac := hmac.New(sha256.New, key.([]byte))
-	mac.Write([]byte(secret))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	key := keyRoot{Secret: k.Lookup}.key("lookup "+purpose, 32)
+	pool, _ := k.lookups.LoadOrStore(purpose, &sync.Pool{New: func() any {
+		return &hasher{mac: hmac.New(sha256.New, key)}
+	}})
+	return pool.(*sync.Pool)
+}
+
+// hasher hashes one secret after the other.
+type hasher struct {
+	mac    hash.Hash
+	secret []byte
+	sum    [sha256.Size]byte
+}
+
+func (h *hasher) hash(secret string) string {
+	h.secret = append(h.secret[:0], secret...)
+	defer clear(h.secret)
+	h.mac.Reset()
+	h.mac.Write(h.secret)
+	return base64.RawURLEncoding.EncodeToString(h.mac.Sum(h.sum[:0]))
 }

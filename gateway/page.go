@@ -54,7 +54,7 @@ func (d *Door) page(w http.ResponseWriter, r *http.Request, v *visit) {
 	}
 	p, ok := d.pages[name]
 	if p.hidden || v.Original.URL.Query().Has("token") { // a mistyped link has its token too
-		v.SkipLog()
+		v.Server.SkipLog()
 	}
 	method := v.Original.Method
 	isGet := method == http.MethodGet || method == http.MethodHead

@@ -367,23 +367,13 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 	}
 	in := gateway.Incoming{
 		Site: site, ClientIP: take(r, "Test-Client-Ip"), TrustedProxy: take(r, "Test-Trusted") != "",
-		SkipLog: func() { s.skipped.Add(1) },
-		Next: func(w http.ResponseWriter, r *http.Request) error {
-			s.reached.Add(1)
-			s.options.Upstream.ServeHTTP(w, r)
-			return nil
-		},
+		Server: &around{site: s},
 	}
 	if take(r, "Test-Plain") == "" {
 		r.TLS = &tls.ConnectionState{}
 	}
 	if peer := take(r, "Test-Peer"); peer != "" {
 		r.RemoteAddr = peer
-	}
-	var identity gateway.Identity
-	in.Admitted = func(id gateway.Identity) { identity = id }
-	in.Expand = func(value string) string {
-		return strings.NewReplacer("{http.auth.user.email}", identity.Email, "{http.auth.user.method}", identity.Method).Replace(value)
 	}
 	in.Rules = s.options.Rules
 	original, url := *r, *r.URL
@@ -394,6 +384,26 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 	if err := current.door.Handle(w, r, in); err != nil {
 		s.t.Errorf("upstream: %v", err)
 	}
+}
+
+// around is the gateway.Server of one request.
+type around struct {
+	site     *Site
+	identity gateway.Identity
+}
+
+func (a *around) Admitted(id gateway.Identity) { a.identity = id }
+
+func (a *around) Expand(value string) string {
+	return strings.NewReplacer("{http.auth.user.email}", a.identity.Email, "{http.auth.user.method}", a.identity.Method).Replace(value)
+}
+
+func (a *around) SkipLog() { a.site.skipped.Add(1) }
+
+func (a *around) Next(w http.ResponseWriter, r *http.Request) error {
+	a.site.reached.Add(1)
+	a.site.options.Upstream.ServeHTTP(w, r)
+	return nil
 }
 
 // take reads a header and removes it.

@@ -1,0 +1,20 @@
+package gateway
+
+// For the tests outside the package.
+var (
+	StripOwnCookies = stripOwnCookies
+)
+
+// MaxSessionsKept is how many sessions are kept in memory at most.
+const MaxSessionsKept = stripes * 2 * maxYoung
+
+// SessionsKept is how many sessions are kept in memory.
+func SessionsKept(n *Node) (kept int) {
+	for i := range n.sessions.shards {
+		shard := &n.sessions.shards[i]
+		shard.mu.RLock()
+		kept += len(shard.young) + len(shard.old)
+		shard.mu.RUnlock()
+	}
+	return kept
+}

@@ -77,6 +77,14 @@ unit() {
 	as_tester go test -race -timeout 20m $packages
 }
 
+# benchmarks shows that they work; figures are for bench, on a quiet machine.
+benchmarks() {
+	local packages
+	packages=$(go list ./... | grep -v '/e2e\b') || return 1
+	# shellcheck disable=SC2086
+	go test -timeout 5m -run '^$' -bench . -benchtime 1x $packages
+}
+
 e2e() {
 	as_tester go test -count=1 -timeout 40m -parallel 4 ./e2e/...
 }
@@ -92,6 +100,7 @@ step "gofmt" formatted
 step "go vet" go vet ./...
 step "staticcheck" go run "$staticcheck" ./...
 step "unit tests, with the race detector" unit
+step "benchmarks, once each" benchmarks
 step "end-to-end tests" e2e
 
 echo

@@ -56,7 +56,7 @@ var applicationBody = []byte("hello")
 
 // ServeHTTP answers. Behind Postern, every header that it sets must be there.
 func (application) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
-	if r.Host != bareHost && !identified(r.Header) {
+	if !identified(r.Header) && r.Host != bareHost {
 		return caddyhttp.Error(http.StatusInternalServerError, fmt.Errorf("an identity header is missing in %v", r.Header))
 	}
 	_, err := w.Write(applicationBody)

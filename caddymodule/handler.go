@@ -45,8 +45,10 @@ type Handler struct {
 	// this handler is, and all handlers of its server.
 	place      placement
 	neighbours []*Handler
-	sites      siteCache[siteKey]
-	requested  siteCache[reached]
+	// alone says that no request comes to another one too, or here again.
+	alone     bool
+	sites     siteCache[siteKey]
+	requested siteCache[reached]
 }
 
 // HeaderField is one identity header.
@@ -96,7 +98,7 @@ func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 		}
 	}
 	for _, field := range h.Header {
-		rule.Header = append(rule.Header, gateway.HeaderField{Name: field.Field, Value: field.Value})
+		rule.Header = append(rule.Header, gateway.HeaderField{Name: http.CanonicalHeaderKey(field.Field), Value: field.Value})
 	}
 	if h.Origin != "" {
 		if h.origin, h.host, err = gateway.ParseOrigin(h.Origin, true); err != nil {
@@ -161,28 +163,58 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	trusted, _ := vars[caddyhttp.TrustedProxyVarKey].(bool)
 	return door.Handle(w, r, gateway.Incoming{
 		Site: site, Rules: h.rules, Original: was,
-		ClientIP: clientIP, TrustedProxy: trusted,
+		ClientIP: clientIP, TrustedProxy: trusted, Alone: h.alone,
 		Server: &passage{ctx: r.Context(), next: next},
 	})
 }
 
 // passage is what Caddy does for the door with one request.
 type passage struct {
-	ctx  context.Context
-	next caddyhttp.Handler
+	ctx      context.Context
+	next     caddyhttp.Handler
+	identity gateway.Identity
 }
 
 // Admitted tells Caddy who the user is, as its own authentication does.
+// They are worked out when they are asked for, which is cheaper than to set them.
 func (p *passage) Admitted(id gateway.Identity) {
+	p.identity = id
 	repl := p.replacer()
-	var email any = id.Email
-	repl.Set("http.auth.user.id", email)
-	repl.Set("http.auth.user.email", email)
-	repl.Set("http.auth.user.groups", id.Groups)
-	repl.Set("http.auth.user.method", id.Method)
+	for _, key := range userPlaceholders {
+		repl.Delete(key) // those of a handler before this one
+	}
+	repl.Map(p.placeholder)
 }
 
-func (p *passage) Expand(value string) string { return p.replacer().ReplaceAll(value, "") }
+const userPlaceholder = "http.auth.user."
+
+var userPlaceholders = [...]string{userPlaceholder + "id", userPlaceholder + "email", userPlaceholder + "groups", userPlaceholder + "method"}
+
+func (p *passage) placeholder(key string) (any, bool) {
+	field, ok := strings.CutPrefix(key, userPlaceholder)
+	if !ok {
+		return nil, false
+	}
+	switch field {
+	case "id", "email":
+		return p.identity.Email, true
+	case "groups":
+		return p.identity.Groups, true
+	case "method":
+		return p.identity.Method, true
+	}
+	return nil, false
+}
+
+// Expand fills the placeholders of a header's value, which mostly is one of ours.
+func (p *passage) Expand(value string) string {
+	if strings.HasPrefix(value, "{"+userPlaceholder) && strings.IndexByte(value, '}') == len(value)-1 {
+		if own, ok := p.placeholder(value[1 : len(value)-1]); ok {
+			return own.(string)
+		}
+	}
+	return p.replacer().ReplaceAll(value, "")
+}
 
 func (p *passage) SkipLog() { caddyhttp.SetVar(p.ctx, caddyhttp.LogSkipVar, true) }
 

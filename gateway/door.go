@@ -37,6 +37,9 @@ type Incoming struct {
 	// is not known. TrustedProxy says that the direct peer is one of them.
 	ClientIP     string
 	TrustedProxy bool
+	// Alone says that the request comes to no other directive, and here only once:
+	// then its context need not tell of it.
+	Alone bool
 	// Server is what the server does with this request for the door.
 	Server Server
 }
@@ -62,8 +65,9 @@ type visit struct {
 	// secure says that the request came by TLS; loopback that it came in plain
 	// from this machine to a loopback name. Neither: no session counts.
 	secure, loopback bool
-	// sessions and browserCookies are the values of our cookies.
+	// sessions and browserCookies are the values of our cookies, in room.
 	sessions, browserCookies []string
+	room                     [maxCookies]string
 
 	looked  bool
 	session *liveSession
@@ -85,8 +89,10 @@ func (v *visit) Value(key any) any {
 // Handle answers a request or passes it on. It is the one entrance: whatever it
 // cannot decide is refused. An error it returns is the upstream's.
 func (d *Door) Handle(w http.ResponseWriter, r *http.Request, in Incoming) error {
-	if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
-		return d.admit(w, r, v, matching(in.Rules, r, v.Original), in.Server)
+	if !in.Alone {
+		if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
+			return d.admit(w, r, v, matching(in.Rules, r, v.Original), in.Server)
+		}
 	}
 	v := d.newVisit(r, in)
 	if !plainTarget(r) || !plainTarget(in.Original) {
@@ -116,7 +122,7 @@ func (d *Door) newVisit(r *http.Request, in Incoming) *visit {
 	if !v.secure && !v.loopback {
 		return v
 	}
-	v.sessions = CookieValues(r.Header, v.sessionCookie(), maxCookies)
+	v.sessions = appendCookieValues(v.room[:0], r.Header, v.sessionCookie(), maxCookies)
 	if BelowPrefix(in.Original.URL.Path, d.prefix) { // nobody else asks
 		v.browserCookies = CookieValues(r.Header, v.browserCookie(), maxCookies)
 	}
@@ -225,7 +231,16 @@ func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, server S
 	}
 	out := v.writer(w)
 	defer out.after()
-	return server.Next(out, r.WithContext(v))
+	return server.Next(out, v.toldOf(r))
+}
+
+// toldOf returns the request with the visit as its context, where another
+// directive may need it.
+func (v *visit) toldOf(r *http.Request) *http.Request {
+	if v.Alone {
+		return r
+	}
+	return r.WithContext(v)
 }
 
 // identify returns the session of the request, or nil where there is none.

@@ -253,12 +253,17 @@ type hasher struct {
 	mac    hash.Hash
 	secret []byte
 	sum    [sha256.Size]byte
+	text   [hashLength]byte
 }
+
+// hashLength is that of a hash as text.
+const hashLength = (sha256.Size*8 + 5) / 6
 
 func (h *hasher) hash(secret string) string {
 	h.secret = append(h.secret[:0], secret...)
 	defer clear(h.secret)
 	h.mac.Reset()
 	h.mac.Write(h.secret)
-	return base64.RawURLEncoding.EncodeToString(h.mac.Sum(h.sum[:0]))
+	base64.RawURLEncoding.Encode(h.text[:], h.mac.Sum(h.sum[:0]))
+	return string(h.text[:])
 }

@@ -308,24 +308,24 @@ func (d *Door) passOn(w http.ResponseWriter, r *http.Request, v *visit, server S
 	out.streams = d.engine.node.streams
 	out.stream = stream{host: v.Site.Host, session: v.session.hash}
 	defer out.after()
-	ctx := context.Context(v)
+	r = v.toldOf(r)
 	kind := KindOf(r)
 	if kind == Upgrade || kind == GRPC || !endsByDeadline(r) {
-		ctx, out.stream.cancel = context.WithCancel(v)
-		defer out.stream.cancel()
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		out.stream.cancel = cancel
+		r = r.WithContext(ctx)
 	}
 	if kind == Upgrade || kind == GRPC {
 		out.note()
 	}
-	return server.Next(out, r.WithContext(ctx))
+	return server.Next(out, r)
 }
 
 // endsByDeadline says whether a deadline of its connection or stream cancels a
 // request, as net/http does where no body is left to read. A context of its own
-// costs more than all else here.
-func endsByDeadline(r *http.Request) bool {
-	return r.ProtoMajor < 3 && r.ContentLength == 0 && (r.Body == nil || r.Body == http.NoBody)
-}
+// would cost as much as all else here.
+func endsByDeadline(r *http.Request) bool { return r.ProtoMajor < 3 && r.ContentLength == 0 }
 
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {

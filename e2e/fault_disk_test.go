@@ -90,7 +90,8 @@ func TestFullDisk(t *testing.T) {
 	for i := range 5 {
 		wantNoRoom(t, visitor(t, server), fmt.Sprintf("nearly%d@example.com", i))
 	}
-	stays.Fetch("/").Want(t, http.StatusOK)
+	wantDoor(t, server, stays)
+	wantLogged(t, server, `"error"`, "the disk is nearly full", disk)
 	leaves.SignOut() // what only takes away goes on
 	if leaves.Me() != "" {
 		t.Error("the session goes on after its sign-out on a disk that is nearly full")
@@ -99,9 +100,10 @@ func TestFullDisk(t *testing.T) {
 
 	leaveFree(t, disk, 1<<20)
 	wantNoRoom(t, visitor(t, server), "wholly@example.com")
-	for range 20 {
-		stays.Fetch("/").Want(t, http.StatusOK)
+	for range 5 {
+		wantDoor(t, server, stays)
 	}
+	wantLogged(t, server, `"error"`, "the disk is full", disk)
 	signOutOrSaySo(t, tries)
 	wantRefusedForNow(t, waiting.Answer(code))
 	if !server.Alive() {
@@ -374,7 +376,9 @@ func TestDiskTurnsReadOnly(t *testing.T) {
 
 	refused := startUntilRefused(t, server)
 	t.Logf("refused after %d starts", refused)
+	wantLogged(t, server, `"error"`, "read-only", store)
 	for range 5 {
+		wantShut(t, server)
 		if answer := v.Fetch("/"); answer.Status != http.StatusOK && answer.Status < 500 {
 			t.Errorf("with a store that failed, a session got status %d", answer.Status)
 		}

@@ -129,6 +129,37 @@ func load(t *testing.T, server *postern.Server, contentType, text string) (statu
 	return status, body
 }
 
+// wantDoor wants the door open for a visitor who is in, and shut for others.
+func wantDoor(t *testing.T, server *postern.Server, in *postern.Visitor) {
+	t.Helper()
+	in.Fetch("/").Want(t, http.StatusOK)
+	wantShut(t, server)
+}
+
+// wantShut wants the door shut for who has no cookie or a made-up one: they are
+// sent to sign in, or told that it cannot be decided now.
+func wantShut(t *testing.T, server *postern.Server) {
+	t.Helper()
+	for _, cookie := range []string{"", "made-up"} {
+		stranger := visitor(t, server)
+		stranger.SetCookie(postern.LoopbackSessionCookie, cookie)
+		if answer := stranger.Fetch("/"); answer.Status != http.StatusUnauthorized && answer.Status < 500 {
+			t.Errorf("a stranger's script with the cookie %q got status %d", cookie, answer.Status)
+		}
+		if answer := stranger.Navigate("/"); answer.Status != http.StatusSeeOther && answer.Status < 500 {
+			t.Errorf("a stranger's page with the cookie %q got status %d", cookie, answer.Status)
+		}
+	}
+}
+
+// wantLogged waits for a line that tells the operator of a fault in all the words.
+func wantLogged(t *testing.T, server *postern.Server, words ...string) {
+	t.Helper()
+	if !within(10*time.Second, func() bool { return len(logLines(server, words...)) > 0 }) {
+		t.Errorf("the log does not say %q", words)
+	}
+}
+
 // within is Eventually that leaves the failure to the caller.
 func within(limit time.Duration, condition func() bool) bool {
 	for end := time.Now().Add(limit); ; time.Sleep(20 * time.Millisecond) {

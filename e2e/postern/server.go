@@ -272,6 +272,12 @@ func (s *Server) Alive() bool {
 	}
 }
 
+// PID is the id of the running process.
+func (s *Server) PID() int { return s.process.Process.Pid }
+
+// AdminAddr is where the admin API listens.
+func (s *Server) AdminAddr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.ports[0])) }
+
 // Reload puts another configuration in force, and fails the test if it is
 // refused.
 func (s *Server) Reload(config Config) {

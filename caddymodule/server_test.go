@@ -607,6 +607,7 @@ func TestAccessLog(t *testing.T) {
 	v.get("/.auth/code?request="+id, "Referer", v.origin+"/.auth/link?token=SECRET").want(t, http.StatusOK)
 	_, path, _ := strings.Cut(w.mail("mails", "ann@example.com").link, w.port)
 	v.get(path, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Sec-Fetch-Site", "none").want(t, http.StatusSeeOther)
+	v.get("/.auth?token=SECRET").want(t, http.StatusSeeOther) // mistyped
 	v.get("/report").want(t, http.StatusOK)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
@@ -618,7 +619,7 @@ func TestAccessLog(t *testing.T) {
 	log := string(content)
 	for text, want := range map[string]bool{
 		`"user_id":"ann@example.com"`: true, "/report": true, "request=REDACTED": true, "token=REDACTED": true,
-		id: false, "SECRET": false, `"uri":"/.auth/link`: false,
+		id: false, "SECRET": false, `"uri":"/.auth/link`: false, `"uri":"/.auth?`: false,
 	} {
 		if strings.Contains(log, text) != want {
 			t.Errorf("%q in the access log: %v, want %v\n%s", text, !want, want, log)

@@ -48,13 +48,13 @@ func (d *Door) routes() map[string]page {
 // page answers a request below the prefix. Nothing of it goes upstream.
 func (d *Door) page(w http.ResponseWriter, r *http.Request, v *visit) {
 	name, below := strings.CutPrefix(v.Original.URL.Path, d.prefix+"/")
-	if !below {
-		d.redirect(w, d.prefix+"/")
-		return
-	}
 	p, ok := d.pages[name]
 	if p.hidden || v.Original.URL.Query().Has("token") { // a mistyped link has its token too
 		v.Server.SkipLog()
+	}
+	if !below {
+		d.redirect(w, d.prefix+"/")
+		return
 	}
 	method := v.Original.Method
 	isGet := method == http.MethodGet || method == http.MethodHead

@@ -48,9 +48,14 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	return b, nil
 }
 
-// build compiles a package as releases are: without symbols and paths.
+// build compiles a package as releases are: without symbols and paths. A quick
+// pass keeps the paths, so that it need not compile everything anew.
 func (b *bench) build(program, what string) error {
-	command := exec.CommandContext(b.ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, what)
+	args := []string{"build", "-ldflags", "-s -w", "-o", program}
+	if !b.short {
+		args = append(args, "-trimpath")
+	}
+	command := exec.CommandContext(b.ctx, "go", append(args, what)...)
 	command.Dir = b.root
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("building %s: %w\n%s", what, err, output)

@@ -1,6 +1,6 @@
 // Command bench measures what Postern adds to Caddy, on Linux:
 //
-//	go run ./bench                     all parts, about half an hour
+//	go run ./bench                     all parts, about a quarter of an hour
 //	go run ./bench -short              a quick pass, whose figures mean little
 //	go run ./bench -only admitted,size
 //
@@ -55,8 +55,8 @@ func main() {
 func run() error {
 	var o options
 	var seconds float64
-	flag.IntVar(&o.rounds, "rounds", 7, "how often each target is measured")
-	flag.Float64Var(&seconds, "seconds", 4, "how long each target is measured in a round")
+	flag.IntVar(&o.rounds, "rounds", 15, "how often each target is measured")
+	flag.Float64Var(&seconds, "seconds", 1.5, "how long each target is measured in a round")
 	flag.BoolVar(&o.short, "short", false, "a quick pass: less of everything")
 	flag.StringVar(&o.profile, "profile", "", "a folder for CPU profiles of the servers, taken during extra rounds")
 	only := flag.String("only", "", "the parts to run, with commas between: "+names())

@@ -19,10 +19,13 @@ func (b *bench) refused() error {
 	}
 	b.report.table("Refused requests over sockets",
 		[]string{"request", "requests/s", "ratio to an admitted one", "server CPU per request, µs", "ratio to an admitted one"}, compared(targets, all))
+	dearest, name := 0.0, ""
 	for i, t := range targets[1:] {
-		ratio := median(ratios(all[i+1], all[0], cost))
-		b.report.target(fmt.Sprintf("%s takes no more CPU than an admitted request; the ratio is %.2f", t.name, ratio), ratio <= 1)
+		if ratio := median(ratios(all[i+1], all[0], cost)); ratio > dearest {
+			dearest, name = ratio, t.name
+		}
 	}
+	b.report.target(fmt.Sprintf("none takes more CPU than an admitted request; the dearest is %s, with %.2f", name, dearest), dearest <= 1)
 	return nil
 }
 

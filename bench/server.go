@@ -24,8 +24,12 @@ const patience = 60 * time.Second
 type server struct {
 	name, program, dir string
 	port, admin        int
-	process            *exec.Cmd
-	exited             chan struct{}
+	// probe is the request whose answer says that the server is ready, and
+	// probeStatus that of the answer. Default: any page, and no failure.
+	probe       []byte
+	probeStatus int
+	process     *exec.Cmd
+	exited      chan struct{}
 	// ready is how long the last start took until the first answer.
 	ready time.Duration
 }
@@ -94,9 +98,12 @@ func (s *server) run(ctx context.Context) error {
 }
 
 func (s *server) awaitAnswer(ctx context.Context, begin time.Time) error {
-	request := get(s.host(), "/", "")
+	request := s.probe
+	if request == nil {
+		request = get(s.host(), "/", "")
+	}
 	for ctx.Err() == nil && time.Since(begin) < patience {
-		if answer, err := ask(s.addr(), request); err == nil && answer.status < 500 {
+		if answer, err := ask(s.addr(), request); err == nil && (answer.status == s.probeStatus || s.probe == nil && answer.status < 500) {
 			s.ready = time.Since(begin)
 			return nil
 		}

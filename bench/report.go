@@ -51,8 +51,11 @@ func (r *report) target(what string, met bool) {
 
 // number writes one without needless digits, with commas between thousands.
 func number(v float64) string {
-	text := fmt.Sprintf("%.0f", v)
-	for i := len(text) - 3; i > 0; i -= 3 {
+	text, first := fmt.Sprintf("%.0f", v), 0
+	if text[0] == '-' {
+		first = 1
+	}
+	for i := len(text) - 3; i > first; i -= 3 {
 		text = text[:i] + "," + text[i:]
 	}
 	return text

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -40,6 +42,40 @@ func (b *bench) rounds(targets []target) ([][]sample, error) {
 		}
 	}
 	return all, b.profiles(targets)
+}
+
+// together measures all targets at the same time, a few times: what else the
+// machine does then disturbs all of them alike. They must be of servers of their
+// own. Only the CPU that they take can be compared, since they share it.
+func (b *bench) together(targets []target) ([][]sample, error) {
+	all := make([][]sample, len(targets))
+	for range max(1, b.options.rounds/3) {
+		failed := make([]error, len(targets))
+		var measuring sync.WaitGroup
+		for i, t := range targets {
+			all[i] = append(all[i], sample{})
+			measuring.Go(func() { all[i][len(all[i])-1], failed[i] = t.measure(b.ctx, 2*b.each) })
+		}
+		measuring.Wait()
+		if err := errors.Join(append(failed, b.ctx.Err())...); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// tableTogether writes the table of targets that were measured together.
+func (b *bench) tableTogether(heading string, targets []target) error {
+	all, err := b.together(targets)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for i, t := range targets {
+		rows = append(rows, []string{t.name, fmt.Sprintf("%.1f", median(values(all[i], cost))), spread(ratios(all[i], all[0], cost))})
+	}
+	b.report.table(heading, []string{"target", "server CPU per request, µs", "ratio to the first"}, rows)
+	return nil
 }
 
 // profiles measures each target once more with a profile being taken, which

@@ -87,11 +87,12 @@ func (b *bench) profiles(targets []target) error {
 	if err := os.MkdirAll(b.options.profile, 0o755); err != nil {
 		return err
 	}
+	const profiled = 10 * time.Second
 	for _, t := range targets {
 		failed := make(chan error, 1)
 		name := strings.Map(plainLetter, t.name) + ".pprof"
-		go func() { failed <- t.server.profile(b.ctx, filepath.Join(b.options.profile, name), b.each) }()
-		_, err := t.measure(b.ctx, b.each)
+		go func() { failed <- t.server.profile(b.ctx, filepath.Join(b.options.profile, name), profiled) }()
+		_, err := t.measure(b.ctx, profiled+time.Second)
 		if profileErr := <-failed; profileErr != nil {
 			err = profileErr
 		}

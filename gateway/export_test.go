@@ -18,3 +18,14 @@ func SessionsKept(n *Node) (kept int) {
 	}
 	return kept
 }
+
+// ForgetSessions has all sessions read from the store again.
+func ForgetSessions(n *Node) {
+	for i := range n.sessions.shards {
+		shard := &n.sessions.shards[i]
+		shard.mu.Lock()
+		shard.young, shard.old = nil, nil
+		shard.changes++
+		shard.mu.Unlock()
+	}
+}

@@ -352,7 +352,8 @@ func FuzzDamagedRecord(f *testing.F) {
 				put(t, site.Store, key, bytes.Clone([]byte(value)))
 			}
 		}
-		unreadable := !json.Valid([]byte(value)) || strings.TrimSpace(value) == "null"
+		gateway.ForgetSessions(site.Node) // or they would not be read
+		unreadable := new(gateway.Session).UnmarshalBinary([]byte(value)) != nil
 		answer := signedIn.Open("/")
 		if prefix == "session/" && unreadable && (answer.Status < 500 || answer.Header.Get("Upstream") != "") {
 			t.Errorf("a session of %q: status %d", value, answer.Status)

@@ -142,20 +142,17 @@ func (h *Handler) at() string {
 // ServeHTTP answers the request or passes it on.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	was := original(r)
-	if strings.HasPrefix(was.URL.Path, h.app.config.Prefix+"/link") {
-		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true) // its token, whatever the answer is
+	if gateway.HoldsToken(was, h.app.config.Prefix) {
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
 	door := h.app.wait(r.Context())
 	if door == nil {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, "This site is just being started. Please try again in a moment.", http.StatusServiceUnavailable)
+		gateway.Unserved(w, r, http.StatusServiceUnavailable, "This site is just being started. Please try again in a moment.")
 		return nil
 	}
 	site := h.site(r)
 	if site == nil {
-		w.Header().Set("Cache-Control", "no-store")
-		http.Error(w, "This site is not served here under that name.", http.StatusMisdirectedRequest)
+		gateway.Unserved(w, r, http.StatusMisdirectedRequest, "This site is not served here under that name.")
 		return nil
 	}
 	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
@@ -215,8 +212,6 @@ func (p *passage) Expand(value string) string {
 	}
 	return p.replacer().ReplaceAll(value, "")
 }
-
-func (p *passage) SkipLog() { caddyhttp.SetVar(p.ctx, caddyhttp.LogSkipVar, true) }
 
 func (p *passage) Next(w http.ResponseWriter, r *http.Request) error { return p.next.ServeHTTP(w, r) }
 

@@ -80,8 +80,6 @@ func (e *Engine) deliver(ctx context.Context, transport mail.Transport, d *deliv
 	c, reason, err := e.mailable(ctx, &queued)
 	if reason != "" {
 		e.log.Warn("not mailed", "request", queued.Request, "site", queued.Site, "reason", reason)
-	}
-	if reason != "" {
 		return true, 0
 	}
 	if err == nil {

@@ -50,8 +50,6 @@ type Server interface {
 	// to fill the placeholders of a header's value.
 	Admitted(Identity)
 	Expand(value string) string
-	// SkipLog leaves the request out of the access log.
-	SkipLog()
 	// Next passes the request on.
 	Next(http.ResponseWriter, *http.Request) error
 }

@@ -2,13 +2,13 @@ package gateway
 
 import (
 	"crypto/ed25519"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 )
 
 // Identity headers that an admitted request carries.
@@ -123,14 +123,30 @@ func (e *Engine) assertion(site *Site, s *liveSession, groups *membership, now t
 
 // sign signs the claims with the key that is in use at the time.
 func (k *keyring) sign(now time.Time, c claims) (string, error) {
-	active := k.active(now)
-	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: k.signers[active], KeyID: k.Roots[active].ID}},
-		(&jose.SignerOptions{}).WithType("JWT"))
+	payload, err := json.Marshal(c)
 	if err != nil {
 		return "", err
 	}
-	return jwt.Signed(signer).Claims(c).Serialize()
+	signed, err := k.signers[k.active(now)].Sign(payload)
+	if err != nil {
+		return "", err
+	}
+	return signed.CompactSerialize()
+}
+
+// assertionSigner signs with the key of a root.
+type assertionSigner struct {
+	jose.Signer
+	public jose.JSONWebKey
+}
+
+func newAssertionSigner(root keyRoot) (assertionSigner, error) {
+	key := ed25519.NewKeyFromSeed(root.key("assertion", ed25519.SeedSize))
+	signer, err := jose.NewSigner(
+		jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: key, KeyID: root.ID}},
+		(&jose.SignerOptions{}).WithType("JWT"))
+	public := jose.JSONWebKey{Key: key.Public(), KeyID: root.ID, Algorithm: string(jose.EdDSA), Use: "sig"}
+	return assertionSigner{signer, public}, err
 }
 
 // publishedFor is how long the public key of a root stays published after
@@ -147,10 +163,7 @@ func (e *Engine) keySet() jose.JSONWebKeySet {
 		if i > 0 && e.now().After(ring.Roots[i-1].ActiveFrom.Add(publishedFor)) {
 			break // its successor has signed for that long, and those before it are older
 		}
-		set.Keys = append(set.Keys, jose.JSONWebKey{
-			Key: signer.Public().(ed25519.PublicKey), KeyID: ring.Roots[i].ID,
-			Algorithm: string(jose.EdDSA), Use: "sig",
-		})
+		set.Keys = append(set.Keys, signer.public)
 	}
 	return set
 }

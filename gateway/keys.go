@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
@@ -49,7 +48,7 @@ type keyring struct {
 
 	lookups sync.Map // purpose → *sync.Pool of hashers
 	codecs  []*securecookie.SecureCookie
-	signers []ed25519.PrivateKey // as Roots
+	signers []assertionSigner // as Roots
 }
 
 type keyRoot struct {
@@ -167,7 +166,11 @@ func (k *keyring) derive() error {
 		codec := securecookie.New(root.key("browser cookie mac", 32), root.key("browser cookie encryption", 32))
 		codec.MaxAge(int(browserCookieLife / time.Second)).MaxLength(maxBrowserCookie).SetSerializer(securecookie.NopEncoder{})
 		k.codecs = append(k.codecs, codec)
-		k.signers = append(k.signers, ed25519.NewKeyFromSeed(root.key("assertion", ed25519.SeedSize)))
+		signer, err := newAssertionSigner(root)
+		if err != nil {
+			return fmt.Errorf("making the signer of assertions: %w", err)
+		}
+		k.signers = append(k.signers, signer)
 	}
 	return nil
 }

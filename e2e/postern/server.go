@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -109,12 +110,24 @@ func (s *Server) checkLogs() {
 	}
 }
 
-// isCaddysOwnRace knows a race that Caddy 2.11.9 has without us: where its proxy
-// ends upgraded connections at a shutdown or reload, it says goodbye beside the
-// copying, and both count the bytes.
+// isCaddysOwnRace knows two races that Caddy 2.11.9 has without us. Where its
+// proxy ends upgraded connections at a shutdown or reload, it says goodbye beside
+// the copying, and both count the bytes. And with stream_close_delay it sets the
+// timer that ends them while requests of the old configuration copy the proxy's
+// handler, which has the timer in it.
 func isCaddysOwnRace(report string) bool {
-	return strings.Contains(report, "caddyhttp.(*hijackedConn).Write()") && strings.Contains(report, "reverseproxy.writeCloseControl()")
+	if strings.Contains(report, "caddyhttp.(*hijackedConn).Write()") && strings.Contains(report, "reverseproxy.writeCloseControl()") {
+		return true
+	}
+	places := racingPlaces.FindAllStringSubmatch(report, -1)
+	return len(places) == 2 && slices.ContainsFunc(places, func(place []string) bool {
+		return place[1] == "(*Handler).cleanupConnections()" || place[1] == "(*Handler).registerConnection.func1()"
+	})
 }
+
+// racingPlaces finds in a report which functions of Caddy's proxy, and no others,
+// read or wrote.
+var racingPlaces = regexp.MustCompile(`(?i)(?:read|write) at 0x\w+ by .*:\n\s+github\.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy\.(\S+)\n`)
 
 // expand puts in the values that a configuration's names stand for.
 func (s *Server) expand(text string) string {

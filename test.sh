@@ -21,6 +21,10 @@ case "${1-}" in
 long) export POSTERN_LONG=1 POSTERN_SHORTEN=${POSTERN_SHORTEN-1} ;;
 *) echo "usage: $0 [long]" >&2 && exit 2 ;;
 esac
+if [[ ! ${POSTERN_SHORTEN-1} =~ ^[1-9][0-9]?$ ]]; then
+	echo "POSTERN_SHORTEN must be a number from 1 to 99" >&2
+	exit 2
+fi
 
 # No test may be skipped, and the program under test says what it races about.
 unset POSTERN_NO_EXIM

@@ -105,6 +105,8 @@ var rawRequests = []string{
 	"GET x:http://wiki.example.com/admin HTTP/1.1\r\nHost: wiki.example.com\r\n\r\n",
 	"GET http://wiki.example.com HTTP/1.1\r\nHost: wiki.example.com\r\n\r\n",
 	"CONNECT wiki.example.com:443 HTTP/1.1\r\nHost: wiki.example.com:443\r\n\r\n",
+	"GET /public/..%2fadmin HTTP/1.1\r\nHost: wiki.example.com\r\n\r\n",
+	"GET /public/../admin HTTP/1.1\r\nHost: wiki.example.com\r\n\r\n",
 	"get /public/..%2fadmin HTTP/1.1\r\nHost: wiki.example.com\r\nX-Forwarded-Proto: https\r\n\r\n",
 	"GET /public/%2e%2e/admin;x HTTP/1.1\r\nHost: wiki.example.com\r\nX_Postern-Jwt.Assertion: x\r\n\r\n",
 }
@@ -162,6 +164,9 @@ func FuzzPublicPath(f *testing.F) {
 		if serve(site.Site, raw); seen == nil {
 			return
 		}
+		if seen.URL.Opaque != "" {
+			t.Errorf("the target %q went upstream", seen.URL.Opaque)
+		}
 		for _, p := range []string{seen.URL.Path, path.Clean(seen.URL.Path), path.Clean("/" + seen.URL.EscapedPath())} {
 			if isAdmin(p) || gateway.BelowPrefix(p, "/.auth") {
 				t.Errorf("%q went upstream", p)
@@ -212,6 +217,9 @@ func FuzzForwarded(f *testing.F) {
 func FuzzCredentials(f *testing.F) {
 	for _, typed := range []string{"", "123456", "12 34-56", "bcdfgh", "BCD FGH", "１２３４５６", "ſſſſſſ", "12345\x00", strings.Repeat("A", 54), strings.Repeat("_", 54) + "=", strings.Repeat(" ", 70)} {
 		f.Add(typed, uint16(3), byte(1))
+	}
+	for _, flip := range []byte{2, 8, 14} { // of what the last letter holds beyond the token
+		f.Add("", uint16(53), flip)
 	}
 	all := []*gateway.Credentials{gateway.NewCredentials(6, false), gateway.NewCredentials(12, true)}
 	f.Fuzz(func(t *testing.T, typed string, at uint16, flip byte) {

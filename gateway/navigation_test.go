@@ -236,7 +236,9 @@ func FuzzFetchMetadata(f *testing.F) {
 			f.Add(method, mode, "iframe", "cross-site", "null", "*/*", "", uint8(0))
 		}
 	}
-	f.Add("POST", "", "", "", "https://wiki.example.com", "text/html", "", uint8(0))
+	for _, site := range []string{"", "same-origin", "same-site"} {
+		f.Add("POST", "", "", site, "https://wiki.example.com", "text/html", "", uint8(0))
+	}
 	f.Add("POST", "", "", "", "https://evil.example", "text/html;q=0", "prefetch", uint8(9))
 	const own = "https://wiki.example.com"
 	f.Fuzz(func(t *testing.T, method, mode, dest, site, origin, accept, purpose string, twice uint8) {

@@ -119,7 +119,9 @@ func TestClockSetBackAndMail(t *testing.T) {
 	for _, jump := range []time.Duration{time.Second, time.Hour, 365 * 24 * time.Hour} {
 		t.Run(jump.String(), func(t *testing.T) {
 			t.Parallel()
-			site := gatewaytest.New(t, gatewaytest.Options{Config: gateway.Config{Limits: gateway.Limits{Mails: gateway.Limit{Count: 2, Window: time.Minute}}}})
+			site := gatewaytest.New(t, gatewaytest.Options{Config: gateway.Config{Limits: gateway.Limits{
+				Mails: gateway.Limit{Count: 2, Window: time.Minute}, Attempts: gateway.Limit{Count: 19, Window: time.Hour},
+			}}})
 			site.Mails.Break(gatewaytest.Temporary)
 			var all []*gatewaytest.Browser
 			for range 3 { // the third is over the limit

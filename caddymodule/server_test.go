@@ -647,3 +647,40 @@ func TestNoGlobalOption(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestOneRequestTwoHandlers shows that a request which comes to several handlers
+// of ours, or to one twice, is judged by all of them and let through once.
+func TestOneRequestTwoHandlers(t *testing.T) {
+	w := newWorld(t)
+	host := `"match":[{"host":["localhost"]}]`
+	auth := `{"handler":"email_auth","allow":["*@example.com"]}`
+	second := `{"handler":"email_auth","allow":["ann@example.com"]}`
+	reply := `{"handler":"static_response","body":"in={http.auth.user.id} user={http.request.header.Remote-User}"}`
+	for name, routes := range map[string]string{
+		"routes of one host that go on": `{` + host + `,"handle":[` + auth + `]},{` + host + `,"handle":[` + second + `,` + reply + `]}`,
+		"the first goes on":             `{` + host + `,"handle":[` + auth + `]},{` + host + `,"terminal":true,"handle":[` + second + `,` + reply + `]}`,
+		"one chain":                     `{` + host + `,"terminal":true,"handle":[` + auth + `,` + second + `,` + reply + `]}`,
+		"one alone":                     `{` + host + `,"terminal":true,"handle":[` + second + `,` + reply + `]}`,
+		"invoked twice":                 `{` + host + `,"terminal":true,"handle":[{"handler":"invoke","name":"door"},{"handler":"invoke","name":"door"},` + reply + `]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			config := `{"admin":{"disabled":true,"config":{"persist":false}},"apps":{
+				"email_auth":{"store":{"folder":"` + w.folder + `/store"},"mail_dir":"` + w.folder + `/mails","limits":{"mails":{"count":100,"window":"1m"}}},
+				"http":{"grace_period":"1s","servers":{"srv":{"listen":["127.0.0.1:` + w.port + `"],"automatic_https":{"disable":true},
+				"named_routes":{"door":{"handle":[` + second + `]}},"routes":[` + routes + `]}}}}}`
+			if err := caddy.Load([]byte(config), true); err != nil {
+				t.Fatal(err)
+			}
+			ann, bob := w.visit("http://localhost:"+w.port), w.visit("http://localhost:"+w.port)
+			ann.get("/").want(t, http.StatusSeeOther)
+			ann.signIn("ann@example.com", "mails")
+			ann.get("/").want(t, http.StatusOK).wantText(t, "in=ann@example.com user=ann@example.com")
+			bob.get("/", "Remote-User", "ann@example.com").want(t, http.StatusSeeOther)
+			if strings.Contains(routes, auth) {
+				bob.signIn("bob@example.com", "mails")
+				bob.get("/").want(t, http.StatusForbidden)
+			}
+		})
+	}
+}

@@ -19,12 +19,10 @@ var pathTricks = func() (targets []string) {
 			targets = append(targets, "/public"+slash+up+slash+"SECRET", "/public/"+up+slash+"SECRET", "/"+up+slash+"SECRET")
 		}
 	}
-	for _, first := range []string{
+	targets = append(targets,
 		"/SECRET", "//SECRET", "///SECRET", "/./SECRET", "/%2fSECRET", "/%2e/SECRET", `/\SECRET`, "/%5cSECRET", "/;/SECRET", "/;x/SECRET", "/%3b/SECRET", "/.;/SECRET", "/%00/SECRET", "/%0a/SECRET", "/SECRET%00", "/SECRET/", "/SECRET/.", "/SECRET/..", "/SECRET%20", "/SECRET%09", "/SECRET;", "/SECRET;.css", "/SECRET/x.css", "/SECRET%23", "/SECRET%3f", "/SECRET.json",
 		"/SECRET?/public", "/SECRET?/../public", "/SECRET#/public", "/SECRET%2f..%2f..%2fpublic", "/SECRET/../../public", "/SECRET&/public", "/public?/SECRET", "/public#/SECRET", "/public%3f/../SECRET", "/public%23/../SECRET", "/public/%2e%2e%2fSECRET%3f", "/public;/../SECRET", "/public%3b/../SECRET",
-	} {
-		targets = append(targets, first)
-	}
+	)
 	for i, target := range targets {
 		targets[i] = strings.ReplaceAll(target, "SECRET", "admin/secret")
 	}

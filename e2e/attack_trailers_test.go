@@ -57,7 +57,7 @@ func TestLateEndsEndNothing(t *testing.T) {
 func sendLateEnds(server *postern.Server) error {
 	config := server.TLSConfig()
 	config.ServerName, config.NextProtos = "wiki.localhost", []string{"h2"}
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: soon}, "tcp", server.TLSAddr(), config)
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: longestDrip}, "tcp", server.TLSAddr(), config)
 	if err != nil {
 		return err
 	}

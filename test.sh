@@ -138,6 +138,7 @@ step "staticcheck" go run "$staticcheck" ./...
 long && step "times of admitted and refused addresses" timing
 step "unit tests, with the race detector" unit
 step "benchmarks, once each" benchmarks
+step "what Postern adds to Caddy, a quick pass" go run ./bench -short
 step "end-to-end tests" e2e
 step "fuzzing" fuzz
 long && step "steady load" soak

@@ -1,6 +1,6 @@
 // Command bench measures what Postern adds to Caddy, on Linux:
 //
-//	go run ./bench                     all parts, about a quarter of an hour
+//	go run ./bench                     all parts, about 20 minutes
 //	go run ./bench -short              a quick pass, whose figures mean little
 //	go run ./bench -only admitted,size
 //
@@ -115,6 +115,7 @@ func (b *bench) runParts(chosen []string, out string) error {
 			continue
 		}
 		begin := time.Now()
+		b.report.part(part.name)
 		if err := part.run(b); err != nil {
 			failed = fmt.Errorf("%s: %w", part.name, err)
 		}

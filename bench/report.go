@@ -27,6 +27,17 @@ func (r *report) conditions(o options) {
 	}
 }
 
+// part begins one. The load before it, in processes that ran or waited for a core
+// in the last minute, says whether the machine had other work.
+func (r *report) part(name string) {
+	load, err := os.ReadFile("/proc/loadavg")
+	first, _, _ := strings.Cut(string(load), " ")
+	if err != nil {
+		first = "not known"
+	}
+	r.note("## %s\n\nLoad of the machine before: %s.", name, first)
+}
+
 // table writes one with a heading.
 func (r *report) table(heading string, columns []string, rows [][]string) {
 	r.line("\n### %s\n", heading)

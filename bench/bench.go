@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -68,7 +69,11 @@ func moduleRoot() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("finding go.mod: %w", err)
 	}
-	return filepath.Dir(strings.TrimSpace(string(output))), nil
+	file := strings.TrimSpace(string(output))
+	if file == "" || file == os.DevNull {
+		return "", errors.New("no go.mod here: run it in a clone, as in `go run ./bench`")
+	}
+	return filepath.Dir(file), nil
 }
 
 // close ends everything that was started and removes the folder.

@@ -18,7 +18,7 @@ func (b *bench) refused() error {
 		return err
 	}
 	b.report.table("Refused requests over sockets",
-		[]string{"request", "requests/s", "ratio to an admitted one", "server CPU per request, µs", "ratio to an admitted one"}, compared(targets, all))
+		[]string{"request", "requests/s", "ratio to an admitted one", cpuPerRequest, "ratio to an admitted one"}, compared(targets, all))
 	dearest, name := 0.0, ""
 	for i, t := range targets[1:] {
 		if ratio := median(ratios(all[i+1], all[0], cost)); ratio > dearest {

@@ -40,6 +40,9 @@ func (b *bench) streams() error {
 			return err
 		}
 		b.report.table(kind.heading, []string{"target", kind.perSecond, "ratio to bare Caddy", kind.cpu, "ratio to bare Caddy"}, compared(targets, all))
+		if err := b.tableTogether(kind.heading+", all targets at the same time", kind.cpu, targets); err != nil {
+			return err
+		}
 	}
 	return nil
 }

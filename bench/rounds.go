@@ -64,8 +64,9 @@ func (b *bench) together(targets []target) ([][]sample, error) {
 	return all, nil
 }
 
-// tableTogether writes the table of targets that were measured together.
-func (b *bench) tableTogether(heading string, targets []target) error {
+// tableTogether measures targets together and writes the table. unit says what
+// takes the CPU.
+func (b *bench) tableTogether(heading, unit string, targets []target) error {
 	all, err := b.together(targets)
 	if err != nil {
 		return err
@@ -74,7 +75,7 @@ func (b *bench) tableTogether(heading string, targets []target) error {
 	for i, t := range targets {
 		rows = append(rows, []string{t.name, fmt.Sprintf("%.1f", median(values(all[i], cost))), spread(ratios(all[i], all[0], cost))})
 	}
-	b.report.table(heading, []string{"target", "server CPU per request, µs", "ratio to the first"}, rows)
+	b.report.table(heading, []string{"target", unit, "ratio to the first"}, rows)
 	return nil
 }
 
@@ -140,6 +141,8 @@ func median(all []float64) float64 {
 	}
 	return (sorted[middle-1] + sorted[middle]) / 2
 }
+
+const cpuPerRequest = "server CPU per request, µs"
 
 // compared writes a row for each target: its medians, and the ratios to the
 // first one with their range over the rounds.

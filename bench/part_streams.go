@@ -33,7 +33,7 @@ func (b *bench) streams() error {
 	} {
 		var targets []target
 		for i, s := range servers {
-			targets = append(targets, target{s.name, kind.of(s, cookies[i]), s})
+			targets = append(targets, target{name: s.name, measure: kind.of(s, cookies[i]), server: s})
 		}
 		all, err := b.rounds(targets)
 		if err != nil {

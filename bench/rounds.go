@@ -19,14 +19,24 @@ type target struct {
 	measure func(context.Context, time.Duration) (sample, error)
 	// server is the one to take a profile of.
 	server *server
+	// once is called before the first round. May be nil.
+	once func() error
 }
 
 // of makes a target of a load.
-func of(name string, l load) target { return target{name, l.measure, l.server} }
+func of(name string, l load) target { return target{name, l.measure, l.server, l.once} }
 
 // rounds measures all targets in turn, round after round, each round beginning
 // with another of them. The samples are by target and round.
 func (b *bench) rounds(targets []target) ([][]sample, error) {
+	for _, t := range targets {
+		if t.once == nil {
+			continue
+		}
+		if err := t.once(); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
 	all := make([][]sample, len(targets))
 	for round := range b.options.rounds {
 		for i := range targets {

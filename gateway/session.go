@@ -201,8 +201,15 @@ type user struct {
 
 // subject returns the random id of an address, which its first sign-in makes.
 func (e *Engine) subject(ctx context.Context, email string) (string, error) {
+	known, err := store.Load[user](ctx, e.store, "user/"+email)
+	if err == nil {
+		return known.Subject, nil
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return "", fmt.Errorf("loading the subject of an address: %w", err)
+	}
 	var subject string
-	err := store.Change(ctx, e.store, "user/"+email, 0, func(old *user) (*user, error) {
+	err = store.Change(ctx, e.store, "user/"+email, 0, func(old *user) (*user, error) {
 		if old == nil {
 			old = &user{Subject: base64.RawURLEncoding.EncodeToString(randomBytes(16))}
 		}

@@ -61,9 +61,7 @@ func stripOwnCookies(h http.Header) {
 	lines := h["Cookie"]
 	kept := lines[:0]
 	for _, line := range lines {
-		if !mayHoldOwnName(line) {
-			kept = append(kept, line)
-		} else if rest := withoutOwnCookies(line); rest == line || strings.Trim(rest, "; \t") != "" {
+		if rest, changed := withoutOwnCookies(line); !changed || strings.Trim(rest, "; \t") != "" {
 			kept = append(kept, rest)
 		}
 	}
@@ -76,25 +74,27 @@ func stripOwnCookies(h http.Header) {
 
 // withoutOwnCookies returns the line without them. Browsers send them side by
 // side, mostly, and then what is left needs no memory of its own.
-func withoutOwnCookies(line string) string {
+func withoutOwnCookies(line string) (rest string, changed bool) {
+	start, end := nextOwnCookie(line, 0)
+	if start < 0 {
+		return line, false
+	}
 	var before strings.Builder // what is kept, up to the run of pairs that is being read
 	from, to := -1, -1         // that run in the line
-	for start := 0; start <= len(line); {
-		end := len(line)
-		if i := strings.IndexByte(line[start:], ';'); i >= 0 {
-			end = start + i
-		}
-		switch {
-		case isOwnCookie(line[start:end]):
-		case from >= 0 && to+1 == start:
-			to = end
-		default:
+	for done := 0; done <= len(line); {
+		if start != done {
 			addRun(&before, line, from, to)
-			from, to = start, end
+			from, to = done, len(line)
+			if start >= 0 {
+				to = start - 1
+			}
 		}
-		start = end + 1
+		if start < 0 {
+			break
+		}
+		done = end + 1
+		start, end = nextOwnCookie(line, done)
 	}
-	rest := ""
 	switch {
 	case from < 0:
 	case before.Len() == 0:
@@ -104,7 +104,33 @@ func withoutOwnCookies(line string) string {
 		rest = strings.TrimSuffix(before.String(), ";")
 	}
 	// What led a pair away from its neighbour means nothing at the beginning.
-	return strings.TrimLeft(rest, " \t")
+	return strings.TrimLeft(rest, " \t"), true
+}
+
+// nextOwnCookie finds the first pair of the gateway's that begins at from or
+// later, where a pair begins, or -1. All of their names have "postern_" in them.
+func nextOwnCookie(line string, from int) (start, end int) {
+	const common = "postern"
+	for at := from; at < len(line); {
+		found := strings.IndexByte(line[at:], '_')
+		if found < 0 {
+			break
+		}
+		at += found + 1
+		if name := at - 1 - len(common); name < from || !equalFoldASCII(line[name:at-1], common) {
+			continue
+		}
+		start = from + strings.LastIndexByte(line[from:at], ';') + 1
+		if end = strings.IndexByte(line[at:], ';'); end < 0 {
+			end = len(line)
+		} else {
+			end += at
+		}
+		if isOwnCookie(line[start:end]) {
+			return start, end
+		}
+	}
+	return -1, -1
 }
 
 // addRun adds a run of pairs, if there is one, and what separates it from the next.
@@ -175,18 +201,3 @@ func isOwnCookie(pair string) bool {
 // isCookieBlank is true for control characters too: net/http writes a space for
 // a line break in a header.
 func isCookieBlank(c byte) bool { return c <= ' ' || c == 0x7f }
-
-// mayHoldOwnName looks for what all four names have in common, which most lines
-// have not.
-func mayHoldOwnName(line string) bool {
-	const common = "postern_"
-	if strings.Contains(line, common) {
-		return true // as every browser writes it
-	}
-	for i := 0; i+len(common) <= len(line); i++ {
-		if lowerByte(line[i]) == common[0] && equalFoldASCII(line[i:i+len(common)], common) {
-			return true
-		}
-	}
-	return false
-}

@@ -33,9 +33,12 @@ type Session struct {
 	ReplacedBy string `json:"replaced_by,omitempty"`
 }
 
-// secretLength is that of a session's or a binding's secret, in bytes: 256
-// bits.
-const secretLength = 32
+const (
+	// secretLength is that of a session's or a binding's secret, in bytes: 256
+	// bits. secretTextLength is that of its text, in unpadded Base64.
+	secretLength     = 32
+	secretTextLength = (secretLength*8 + 5) / 6
+)
 
 func newSecret() string { return base64.RawURLEncoding.EncodeToString(randomBytes(secretLength)) }
 
@@ -127,10 +130,16 @@ func (e *Engine) Identify(ctx context.Context, site *Site, secret string) (*Sess
 }
 
 func (e *Engine) identify(ctx context.Context, site *Site, secret string, now time.Time) (*liveSession, error) {
-	if len(secret) != base64.RawURLEncoding.EncodedLen(secretLength) {
+	if len(secret) != secretTextLength {
 		return nil, ErrNoSession
 	}
-	session, err := e.sessions.load(ctx, e.sessionHash(secret))
+	sum := sumOf(secret)
+	hash := e.sessions.hashes.get(&sum)
+	known := hash != ""
+	if !known {
+		hash = e.sessionHash(secret)
+	}
+	session, err := e.sessions.load(ctx, hash)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, ErrNoSession
 	}
@@ -139,6 +148,9 @@ func (e *Engine) identify(ctx context.Context, site *Site, secret string, now ti
 	}
 	if session.Site != site.Host || !session.live(now) {
 		return nil, ErrNoSession
+	}
+	if !known { // only of sessions that there are: others would fill the memory
+		e.sessions.hashes.put(&sum, hash)
 	}
 	e.touch(ctx, session, now)
 	return session, nil

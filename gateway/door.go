@@ -223,13 +223,30 @@ func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, server S
 		d.fail(w, r, v, errMethod) // an upstream may take it for one that a rule is for
 		return nil
 	}
-	if v.Site.partlyPublic && (AmbiguousPath(v.Original.URL.EscapedPath()) || AmbiguousPath(r.URL.EscapedPath())) {
+	if v.Site.partlyPublic && (mayBeProtected(v.Site.rules, v.Original) || mayBeProtected(v.Site.rules, r)) {
 		d.fail(w, r, v, errPath)
 		return nil
 	}
 	out := v.writer(w)
 	defer out.after()
 	return server.Next(out, v.toldOf(r))
+}
+
+// mayBeProtected says whether an upstream may take the path of a request that no
+// rule is for as one that a rule is for: it is ambiguous, or a rule is for what
+// the most credulous reader makes of it.
+func mayBeProtected(rules []*Rule, r *http.Request) bool {
+	raw := r.URL.EscapedPath()
+	if isOrdinary(raw) && !strings.Contains(raw, "./") && !strings.HasSuffix(raw, ".") {
+		return false
+	}
+	if AmbiguousPath(raw) {
+		return true
+	}
+	read, where := *r, *r.URL
+	read.URL = &where
+	where.Path, where.RawPath = credulousPath(raw), ""
+	return where.Path != r.URL.Path && len(matching(rules, &read, &read)) > 0
 }
 
 // toldOf returns the request with the visit as its context, where another

@@ -24,7 +24,8 @@ func (b *bench) admitted() error {
 		[]string{"target", "requests/s", "ratio to bare Caddy", cpuPerRequest, "ratio to bare Caddy"}, compared(targets, all))
 	b.report.note("Ratios are medians over the rounds, each to bare Caddy in the same round, with the least and the greatest. `basic_auth` is used from a Caddyfile, which always caches passwords that were right; `forward_auth` asks a service on this machine that does nothing.")
 	ratio := median(ratios(all[len(all)-1], all[0], rate))
-	b.report.target(fmt.Sprintf("at least 0.97 of bare Caddy's throughput; it is %.3f", ratio), ratio >= 0.97)
+	noise := median(ratios(all[1], all[0], rate))
+	b.report.target(fmt.Sprintf("at least 0.97 of bare Caddy's throughput; it is %.3f, where bare Caddy again has %.3f", ratio, noise), ratio >= 0.97)
 	return b.tableTogether("Admitted requests, all targets loaded at the same time", cpuPerRequest, targets)
 }
 

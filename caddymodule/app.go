@@ -234,11 +234,12 @@ func (a *App) bind() error {
 	for _, server := range app.Servers {
 		var here []*Handler
 		err := walkServer(server, a.config.Prefix, func(place placement, h *Handler) error {
-			if !bound[h] {
-				here = append(here, h)
+			if bound[h] {
+				h.place = h.place.or(place)
+				return nil
 			}
-			bound[h] = true
-			h.place = h.place.or(place)
+			here = append(here, h)
+			bound[h], h.place = true, place
 			return nil
 		})
 		if err != nil {
@@ -246,6 +247,9 @@ func (a *App) bind() error {
 		}
 		for _, h := range here {
 			h.neighbours = here
+			h.alone = !h.place.again && !slices.ContainsFunc(here, func(other *Handler) bool {
+				return other != h && !h.place.alone(other.place)
+			})
 		}
 	}
 	for _, h := range a.handlers {

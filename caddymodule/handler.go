@@ -1,11 +1,10 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -38,15 +37,18 @@ type Handler struct {
 
 	app    *App
 	rule   *gateway.Rule
-	origin string // "" where it is derived
-	host   string // of origin; may begin with "*."
+	rules  []*gateway.Rule // rule alone
+	origin string          // "" where it is derived
+	host   string          // of origin; may begin with "*."
 
 	// place and neighbours are set before the app starts: where in the routes
 	// this handler is, and all handlers of its server.
 	place      placement
 	neighbours []*Handler
-	sites      sync.Map // siteKey → *gateway.Site
-	siteCount  atomic.Int64
+	// alone says that no request comes to another one too, or here again.
+	alone     bool
+	sites     siteCache[siteKey]
+	requested siteCache[reached]
 }
 
 // HeaderField is one identity header.
@@ -91,7 +93,7 @@ func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 		return err
 	}
 	for _, field := range h.Header {
-		rule.Header = append(rule.Header, gateway.HeaderField{Name: field.Field, Value: field.Value})
+		rule.Header = append(rule.Header, gateway.HeaderField{Name: http.CanonicalHeaderKey(field.Field), Value: field.Value})
 	}
 	if h.Origin != "" {
 		if h.origin, h.host, err = gateway.ParseOrigin(h.Origin, true); err != nil {
@@ -103,7 +105,7 @@ func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 			return err
 		}
 	}
-	h.rule = rule
+	h.rule, h.rules = rule, []*gateway.Rule{rule}
 	return rule.Validate()
 }
 
@@ -135,42 +137,81 @@ func (h *Handler) at() string {
 // ServeHTTP answers the request or passes it on.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	was := original(r)
-	if strings.HasPrefix(was.URL.Path, h.app.config.Prefix+"/link") {
-		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true) // its token, whatever the answer is
+	if gateway.HoldsToken(was, h.app.config.Prefix) {
+		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
 	door := h.app.wait(r.Context())
 	if door == nil {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, "This site is just being started. Please try again in a moment.", http.StatusServiceUnavailable)
+		gateway.Unserved(w, r, http.StatusServiceUnavailable, "This site is just being started. Please try again in a moment.")
 		return nil
 	}
 	site := h.site(r)
 	if site == nil {
-		w.Header().Set("Cache-Control", "no-store")
-		http.Error(w, "This site is not served here under that name.", http.StatusMisdirectedRequest)
+		gateway.Unserved(w, r, http.StatusMisdirectedRequest, "This site is not served here under that name.")
 		return nil
 	}
-	ctx := r.Context()
-	repl := ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)
-	trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool)
+	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
+	clientIP, _ := vars[caddyhttp.ClientIPVarKey].(string)
+	trusted, _ := vars[caddyhttp.TrustedProxyVarKey].(bool)
 	return door.Handle(w, r, gateway.Incoming{
-		Site: site, Rules: []*gateway.Rule{h.rule}, Original: was,
-		ClientIP: clientIP, TrustedProxy: trusted,
-		Admitted: func(id gateway.Identity) { setPlaceholders(repl, id) },
-		Expand:   func(value string) string { return repl.ReplaceAll(value, "") },
-		SkipLog:  func() { caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true) },
-		Next:     next.ServeHTTP,
+		Site: site, Rules: h.rules, Original: was,
+		ClientIP: clientIP, TrustedProxy: trusted, Alone: h.alone,
+		Server: &passage{ctx: r.Context(), next: next},
 	})
 }
 
-// setPlaceholders tells Caddy who the user is, as its own authentication does.
-func setPlaceholders(repl *caddy.Replacer, id gateway.Identity) {
-	repl.Set("http.auth.user.id", id.Email)
-	repl.Set("http.auth.user.email", id.Email)
-	repl.Set("http.auth.user.groups", strings.Join(id.Groups, ","))
-	repl.Set("http.auth.user.method", id.Method)
+// passage is what Caddy does for the door with one request.
+type passage struct {
+	ctx      context.Context
+	next     caddyhttp.Handler
+	identity gateway.Identity
+}
+
+// Admitted tells Caddy who the user is, as its own authentication does.
+// They are worked out when they are asked for, which is cheaper than to set them.
+func (p *passage) Admitted(id gateway.Identity) {
+	p.identity = id
+	repl := p.replacer()
+	for _, key := range userPlaceholders {
+		repl.Delete(key) // those of a handler before this one
+	}
+	repl.Map(p.placeholder)
+}
+
+const userPlaceholder = "http.auth.user."
+
+var userPlaceholders = [...]string{userPlaceholder + "id", userPlaceholder + "email", userPlaceholder + "groups", userPlaceholder + "method"}
+
+func (p *passage) placeholder(key string) (any, bool) {
+	field, ok := strings.CutPrefix(key, userPlaceholder)
+	if !ok {
+		return nil, false
+	}
+	switch field {
+	case "id", "email":
+		return p.identity.Email, true
+	case "groups":
+		return p.identity.Groups, true
+	case "method":
+		return p.identity.Method, true
+	}
+	return nil, false
+}
+
+// Expand fills the placeholders of a header's value, which mostly is one of ours.
+func (p *passage) Expand(value string) string {
+	if strings.HasPrefix(value, "{"+userPlaceholder) && strings.IndexByte(value, '}') == len(value)-1 {
+		if own, ok := p.placeholder(value[1 : len(value)-1]); ok {
+			return own.(string)
+		}
+	}
+	return p.replacer().ReplaceAll(value, "")
+}
+
+func (p *passage) Next(w http.ResponseWriter, r *http.Request) error { return p.next.ServeHTTP(w, r) }
+
+func (p *passage) replacer() *caddy.Replacer {
+	return p.ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 }
 
 // original returns the request as it came, before rewrites.

@@ -24,8 +24,12 @@ type placement struct {
 	// blocked is a matcher around that keeps the pages away, if there is one.
 	blocked string
 	// route numbers the server's route that names the hosts, from 1: Caddy gives
-	// each site one. 0: none does.
-	route int
+	// each site one. 0: none does. terminal says that no other follows it.
+	route    int
+	terminal bool
+	// again says that a request may come here more than once: by a named route, or
+	// because the handler stands in several places.
+	again bool
 }
 
 // apart says whether both are in routes that name hosts of their own: a wildcard
@@ -41,7 +45,12 @@ func (p placement) names(host string) bool {
 // or is the placement of a handler that stands in two places, as one with
 // several addresses does.
 func (p placement) or(other placement) placement {
-	return placement{hosts: append(p.hosts, other.hosts...), loopback: p.loopback || other.loopback, route: max(p.route, other.route)}
+	return placement{hosts: append(p.hosts, other.hosts...), loopback: p.loopback || other.loopback, route: max(p.route, other.route), again: true}
+}
+
+// alone says whether a request that comes to one never comes to the other.
+func (p placement) alone(other placement) bool {
+	return p.apart(other) && p.terminal && other.terminal
 }
 
 // found is told of each handler of ours in the routes. It is not provisioned
@@ -64,7 +73,7 @@ func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
 		}
 		numbered := at
 		if inside.hosts != nil {
-			numbered.route = i + 1
+			numbered.route, numbered.terminal = i+1, route.Terminal
 		}
 		if err := walkRoutes(caddyhttp.RouteList{route}, numbered, prefix, collect); err != nil {
 			return err
@@ -72,7 +81,9 @@ func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
 	}
 	for _, route := range server.NamedRoutes {
 		// Where a named route is invoked is not known here: any host may come.
-		if err := walkRoutes(caddyhttp.RouteList{*route}, at, prefix, collect); err != nil {
+		named := at
+		named.again = true
+		if err := walkRoutes(caddyhttp.RouteList{*route}, named, prefix, collect); err != nil {
 			return err
 		}
 	}

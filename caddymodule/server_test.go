@@ -607,6 +607,7 @@ func TestAccessLog(t *testing.T) {
 	v.get("/.auth/code?request="+id, "Referer", v.origin+"/.auth/link?token=SECRET").want(t, http.StatusOK)
 	_, path, _ := strings.Cut(w.mail("mails", "ann@example.com").link, w.port)
 	v.get(path, "Sec-Fetch-Mode", "navigate", "Sec-Fetch-Dest", "document", "Sec-Fetch-Site", "none").want(t, http.StatusSeeOther)
+	v.get("/.auth?token=SECRET").want(t, http.StatusSeeOther) // mistyped
 	v.get("/report").want(t, http.StatusOK)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
@@ -618,7 +619,7 @@ func TestAccessLog(t *testing.T) {
 	log := string(content)
 	for text, want := range map[string]bool{
 		`"user_id":"ann@example.com"`: true, "/report": true, "request=REDACTED": true, "token=REDACTED": true,
-		id: false, "SECRET": false, `"uri":"/.auth/link`: false,
+		id: false, "SECRET": false, `"uri":"/.auth/link`: false, `"uri":"/.auth?`: false,
 	} {
 		if strings.Contains(log, text) != want {
 			t.Errorf("%q in the access log: %v, want %v\n%s", text, !want, want, log)
@@ -644,5 +645,42 @@ func TestNoGlobalOption(t *testing.T) {
 	v.get("/").want(t, http.StatusOK).wantText(t, "id=ann@example.com")
 	if _, err := os.Stat(filepath.Join(w.folder, "keys.json")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestOneRequestTwoHandlers shows that a request which comes to several handlers
+// of ours, or to one twice, is judged by all of them and let through once.
+func TestOneRequestTwoHandlers(t *testing.T) {
+	w := newWorld(t)
+	host := `"match":[{"host":["localhost"]}]`
+	auth := `{"handler":"email_auth","allow":["*@example.com"]}`
+	second := `{"handler":"email_auth","allow":["ann@example.com"]}`
+	reply := `{"handler":"static_response","body":"in={http.auth.user.id} user={http.request.header.Remote-User}"}`
+	for name, routes := range map[string]string{
+		"routes of one host that go on": `{` + host + `,"handle":[` + auth + `]},{` + host + `,"handle":[` + second + `,` + reply + `]}`,
+		"the first goes on":             `{` + host + `,"handle":[` + auth + `]},{` + host + `,"terminal":true,"handle":[` + second + `,` + reply + `]}`,
+		"one chain":                     `{` + host + `,"terminal":true,"handle":[` + auth + `,` + second + `,` + reply + `]}`,
+		"one alone":                     `{` + host + `,"terminal":true,"handle":[` + second + `,` + reply + `]}`,
+		"invoked twice":                 `{` + host + `,"terminal":true,"handle":[{"handler":"invoke","name":"door"},{"handler":"invoke","name":"door"},` + reply + `]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			config := `{"admin":{"disabled":true,"config":{"persist":false}},"apps":{
+				"email_auth":{"store":{"folder":"` + w.folder + `/store"},"mail_dir":"` + w.folder + `/mails","limits":{"mails":{"count":100,"window":"1m"}}},
+				"http":{"grace_period":"1s","servers":{"srv":{"listen":["127.0.0.1:` + w.port + `"],"automatic_https":{"disable":true},
+				"named_routes":{"door":{"handle":[` + second + `]}},"routes":[` + routes + `]}}}}}`
+			if err := caddy.Load([]byte(config), true); err != nil {
+				t.Fatal(err)
+			}
+			ann, bob := w.visit("http://localhost:"+w.port), w.visit("http://localhost:"+w.port)
+			ann.get("/").want(t, http.StatusSeeOther)
+			ann.signIn("ann@example.com", "mails")
+			ann.get("/").want(t, http.StatusOK).wantText(t, "in=ann@example.com user=ann@example.com")
+			bob.get("/", "Remote-User", "ann@example.com").want(t, http.StatusSeeOther)
+			if strings.Contains(routes, auth) {
+				bob.signIn("bob@example.com", "mails")
+				bob.get("/").want(t, http.StatusForbidden)
+			}
+		})
 	}
 }

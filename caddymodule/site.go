@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/postern-auth/postern/gateway"
 )
@@ -15,11 +16,42 @@ type siteKey struct {
 	host, scheme, port string
 }
 
+// reached is how a request came, as it says: what siteKey is worked out from.
+type reached struct {
+	host  string // as sent
+	tls   bool
+	port  int    // of the TCP or UDP address that the connection reached, or 0
+	local string // another kind of address
+}
+
 // site returns the site that a request is for, or nil where the name it was
 // asked under is not one of ours.
 func (h *Handler) site(r *http.Request) *gateway.Site {
-	key := siteKey{host: gateway.NormalHost(r.Host), scheme: "http", port: localPort(r)}
-	if r.TLS != nil {
+	how := reached{host: r.Host, tls: r.TLS != nil}
+	switch addr := r.Context().Value(http.LocalAddrContextKey).(type) {
+	case *net.TCPAddr:
+		how.port = addr.Port
+	case *net.UDPAddr:
+		how.port = addr.Port
+	case net.Addr:
+		how.local = addr.String()
+	}
+	if site := h.requested.get(how); site != nil {
+		return site
+	}
+	site := h.findSite(how)
+	if site != nil && len(how.host) < maxHost {
+		h.requested.put(how, site)
+	}
+	return site
+}
+
+// maxHost is the length of a host with its port that is worth remembering.
+const maxHost = 260
+
+func (h *Handler) findSite(how reached) *gateway.Site {
+	key := siteKey{host: gateway.NormalHost(how.host), scheme: "http", port: how.portText()}
+	if how.tls {
 		key.scheme = "https"
 	}
 	if h.origin != "" && !isWildcard(h.host) {
@@ -30,20 +62,41 @@ func (h *Handler) site(r *http.Request) *gateway.Site {
 	return h.cached(key)
 }
 
+func (h *Handler) cached(key siteKey) *gateway.Site {
+	if site := h.sites.get(key); site != nil {
+		return site
+	}
+	return h.sites.put(key, h.makeSite(key))
+}
+
 // maxSites bounds the sites that are kept: below a wildcard a client can name as
 // many as it likes. They are quickly made.
 const maxSites = 1000
 
-func (h *Handler) cached(key siteKey) *gateway.Site {
-	if site, ok := h.sites.Load(key); ok {
-		return site.(*gateway.Site)
+// siteCache keeps sites by how they were asked for.
+type siteCache[K comparable] struct {
+	mu    sync.RWMutex
+	sites map[K]*gateway.Site
+}
+
+func (c *siteCache[K]) get(key K) *gateway.Site {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.sites[key]
+}
+
+// put keeps a site, and returns the one that is kept.
+func (c *siteCache[K]) put(key K, site *gateway.Site) *gateway.Site {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known := c.sites[key]; known != nil {
+		return known
 	}
-	if h.siteCount.Add(1) > maxSites {
-		h.siteCount.Store(1)
-		h.sites.Clear()
+	if c.sites == nil || len(c.sites) >= maxSites {
+		c.sites = make(map[K]*gateway.Site)
 	}
-	site, _ := h.sites.LoadOrStore(key, h.makeSite(key))
-	return site.(*gateway.Site)
+	c.sites[key] = site
+	return site
 }
 
 // names says whether the host is one that the configuration names, or, below a
@@ -119,13 +172,12 @@ func (h *Handler) isPublicPort(key siteKey) bool {
 	return port != 0 && strconv.Itoa(port) == key.port
 }
 
-// localPort is the port that the connection reached, or "" on a Unix socket.
-func localPort(r *http.Request) string {
-	addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-	if !ok {
-		return ""
+// portText is the port that the connection reached, or "" on a Unix socket.
+func (how reached) portText() string {
+	if how.port != 0 {
+		return strconv.Itoa(how.port)
 	}
-	_, port, err := net.SplitHostPort(addr.String())
+	_, port, err := net.SplitHostPort(how.local)
 	if err != nil {
 		return ""
 	}

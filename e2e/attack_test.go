@@ -20,10 +20,7 @@ func TestParallelGuesses(t *testing.T) {
 	v := visitor(t, server)
 	pending := v.Ask(ann, "/")
 	code := pending.Mail().Code
-	guesses := 300
-	if long() {
-		guesses = 1000
-	}
+	guesses := times(300, 1000)
 	statuses := inParallel(wrongCodes(code, guesses), func(guess string) int { return answerIn(v.Clone(), pending, guess) })
 	if statuses[http.StatusUnprocessableEntity] != 7 || statuses[http.StatusTooManyRequests] != guesses-7 {
 		t.Errorf("%d guesses got %v, want 7 compared", guesses, statuses)
@@ -37,10 +34,7 @@ func TestParallelRightAnswers(t *testing.T) {
 	v := visitor(t, server)
 	pending := v.Ask(ann, "/")
 	code := pending.Mail().Code
-	answers := 200
-	if long() {
-		answers = 1000
-	}
+	answers := times(200, 1000)
 	binding := v.Cookie(postern.LoopbackBrowserCookie)
 	tabs := make(chan *postern.Visitor, answers)
 	statuses := inParallel(make([]string, answers), func(string) int {

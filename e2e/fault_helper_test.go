@@ -1,11 +1,13 @@
 package e2e_test
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -24,12 +26,17 @@ http://localhost:$HTTP {
 	reverse_proxy $UPSTREAM
 }`
 
-// times chooses between the short and the long form of a test.
+// times chooses between the short and the long form of a test. POSTERN_SHORTEN
+// has the long form take an n-th part, but no less than the short one.
 func times(short, extended int) int {
-	if long() {
-		return extended
+	if !long() {
+		return short
 	}
-	return short
+	part, err := strconv.Atoi(cmp.Or(os.Getenv("POSTERN_SHORTEN"), "1"))
+	if err != nil || part < 1 {
+		panic("POSTERN_SHORTEN must be a number from 1 on")
+	}
+	return max(short, extended/part)
 }
 
 // postbox knows the mails that came, by address. It reads each file of the mail
@@ -120,6 +127,37 @@ func load(t *testing.T, server *postern.Server, contentType, text string) (statu
 		t.Fatalf("loading a configuration: %v", err)
 	}
 	return status, body
+}
+
+// wantDoor wants the door open for a visitor who is in, and shut for others.
+func wantDoor(t *testing.T, server *postern.Server, in *postern.Visitor) {
+	t.Helper()
+	in.Fetch("/").Want(t, http.StatusOK)
+	wantShut(t, server)
+}
+
+// wantShut wants the door shut for who has no cookie or a made-up one: they are
+// sent to sign in, or told that it cannot be decided now.
+func wantShut(t *testing.T, server *postern.Server) {
+	t.Helper()
+	for _, cookie := range []string{"", "made-up"} {
+		stranger := visitor(t, server)
+		stranger.SetCookie(postern.LoopbackSessionCookie, cookie)
+		if answer := stranger.Fetch("/"); answer.Status != http.StatusUnauthorized && answer.Status < 500 {
+			t.Errorf("a stranger's script with the cookie %q got status %d", cookie, answer.Status)
+		}
+		if answer := stranger.Navigate("/"); answer.Status != http.StatusSeeOther && answer.Status < 500 {
+			t.Errorf("a stranger's page with the cookie %q got status %d", cookie, answer.Status)
+		}
+	}
+}
+
+// wantLogged waits for a line that tells the operator of a fault in all the words.
+func wantLogged(t *testing.T, server *postern.Server, words ...string) {
+	t.Helper()
+	if !within(10*time.Second, func() bool { return len(logLines(server, words...)) > 0 }) {
+		t.Errorf("the log does not say %q", words)
+	}
 }
 
 // within is Eventually that leaves the failure to the caller.

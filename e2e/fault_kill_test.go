@@ -20,24 +20,55 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	config := postern.Config{Upstream: postern.StartUpstream(t), Sites: silent, Auth: unlimited}
 	server := postern.Start(t, config)
-	l := &ledger{t: t, server: server, config: config, box: newPostbox(server.MailDir())}
-	rounds := times(6, 200)
-	begin := time.Now()
-	done := 0
-	for ; done < rounds && time.Since(begin) < 20*time.Minute; done++ {
-		l.round(done)
+	killRounds(t, server, config, newPostbox(server.MailDir()), times(6, 200))
+}
+
+// TestKilledWhileMailing is the same with mails that go to a mail server, so that
+// kills also come in the middle of a delivery. A mail that the server took over
+// just before a kill comes again, as the same.
+func TestKilledWhileMailing(t *testing.T) {
+	t.Parallel()
+	smtp := startSMTP(t)
+	smtp.delay = 5 * time.Millisecond // so that most of the time a mail is under way
+	config := byScript(smtp, postern.StartUpstream(t), "")
+	server := postern.Start(t, config)
+	killRounds(t, server, config, takenOver{smtp}, times(4, 120))
+}
+
+func killRounds(t *testing.T, server *postern.Server, config postern.Config, box inbox, rounds int) {
+	t.Helper()
+	l := &ledger{t: t, server: server, config: config, box: box}
+	for n := range rounds {
+		l.round(n)
 	}
 	l.check()
-	t.Logf("%d rounds: %d starts confirmed, %d cut off (%d joined again), %d sessions, %d sign-outs confirmed, %d cut off, %d answers cut off, %d mails twice",
-		done, len(l.starts), l.cutStarts, len(l.joined), l.sessions, l.signOuts, l.cutSignOuts, l.cutAnswers, l.twice)
+	t.Logf("%d rounds: %d starts confirmed, %d cut off (%d joined again), %d sessions, %d sign-outs confirmed, %d cut off, %d answers cut off, %d mails, %d of them twice",
+		rounds, len(l.starts), l.cutStarts, len(l.joined), l.sessions, l.signOuts, l.cutSignOuts, l.cutAnswers, l.mails, l.twice)
+	if len(l.starts) == 0 || l.sessions == 0 || l.mails < len(l.starts) {
+		t.Error("too little was done for the kills to mean anything")
+	}
 }
+
+// inbox is where mails arrive.
+type inbox interface {
+	// to returns the mails to an address. It may miss second ones until refresh.
+	to(t testing.TB, email string) []*postern.Mail
+	refresh(t testing.TB)
+}
+
+// takenOver are the mails that a mail server took over.
+type takenOver struct{ smtp *scriptedSMTP }
+
+func (b takenOver) to(_ testing.TB, email string) []*postern.Mail { return b.smtp.to(email) }
+
+func (takenOver) refresh(testing.TB) {}
 
 // ledger is what the server has confirmed.
 type ledger struct {
 	t      *testing.T
 	server *postern.Server
 	config postern.Config
-	box    *postbox
+	box    inbox
 
 	mu sync.Mutex
 	// starts are all confirmed ones, joined those that were cut off by a kill and
@@ -49,7 +80,7 @@ type ledger struct {
 	cut            []*member // of this round: no answer to their start
 	unsure         []*member // of this round: no answer to their code or link
 
-	cutStarts, sessions, signOuts, cutSignOuts, cutAnswers, twice int
+	cutStarts, sessions, signOuts, cutSignOuts, cutAnswers, mails, twice int
 }
 
 // member is a browser with what it was given.
@@ -299,6 +330,7 @@ func (l *ledger) checkMails(start asked, requests int) {
 		l.t.Errorf("%s got no mail", start.email)
 		return
 	}
+	l.mails += len(mails)
 	first := make(map[string]*postern.Mail)
 	for _, mail := range mails {
 		same := first[mail.MessageID]

@@ -30,8 +30,7 @@ func TestReloadsOfAllKinds(t *testing.T) {
 	server := postern.Start(t, config)
 	changes := reloadChanges(server, config, first, second)
 
-	v := visitor(t, server)
-	signInByScript(t, v, first, ann)
+	v := signedInByScript(t, server, first)
 	visitors := startLoad(t, server, v, first, second)
 	reloads := times(8, 100)
 	for i := range reloads {

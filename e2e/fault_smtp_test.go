@@ -35,10 +35,12 @@ func TestMailServerTrouble(t *testing.T) {
 			t.Parallel()
 			smtp := startSMTP(t)
 			server := postern.Start(t, byScript(smtp, postern.StartUpstream(t), ""))
+			in := signedInByScript(t, server, smtp)
 			healthy := startTimes(t, server, "healthy", 15)
 			smtp.set(c.what)
 			slow, waiting := startTimesOf(t, server, "trouble", 15)
 			wantAsQuick(t, healthy, slow)
+			wantDoor(t, server, in)
 			postern.Eventually(t, 10*time.Second, "a try", func() bool { return smtp.tried() > 15 })
 			if c.patience == 0 {
 				wantReason(t, server, waiting[0], c.say, 15*time.Second)
@@ -57,10 +59,12 @@ func TestMailServerDown(t *testing.T) {
 	t.Parallel()
 	smtp := startSMTP(t)
 	server := postern.Start(t, byScript(smtp, postern.StartUpstream(t), ""))
+	in := signedInByScript(t, server, smtp)
 	healthy := startTimes(t, server, "healthy", 15)
 	smtp.down()
 	slow, waiting := startTimesOf(t, server, "down", 15)
 	wantAsQuick(t, healthy, slow)
+	wantDoor(t, server, in)
 	wantReason(t, server, waiting[0], "connecting", 15*time.Second)
 	smtp.up()
 	wantOnce(t, smtp, waiting, delivery)
@@ -73,11 +77,13 @@ func TestMailRefusedForGood(t *testing.T) {
 	t.Parallel()
 	smtp := startSMTP(t)
 	server := postern.Start(t, byScript(smtp, postern.StartUpstream(t), ""))
+	in := signedInByScript(t, server, smtp)
 	smtp.set(refuseForGood)
 	_, refused := startTimesOf(t, server, "refused", 3)
 	for _, m := range refused {
 		wantReason(t, server, m, "550", 15*time.Second)
 	}
+	wantDoor(t, server, in)
 	smtp.set(noTrouble)
 	tried := smtp.tried()
 	_, others := startTimesOf(t, server, "others", 3)
@@ -95,8 +101,10 @@ func TestMailServerDiesAfterTheDot(t *testing.T) {
 	t.Parallel()
 	smtp := startSMTP(t)
 	server := postern.Start(t, byScript(smtp, postern.StartUpstream(t), ""))
+	in := signedInByScript(t, server, smtp)
 	smtp.set(dieAfterDot)
 	_, waiting := startTimesOf(t, server, "dot", 5)
+	wantDoor(t, server, in)
 	for _, m := range waiting {
 		postern.Eventually(t, delivery, "the mail", func() bool { return len(smtp.to(m.email)) > 0 })
 	}
@@ -179,6 +187,14 @@ func TestEximRefusesContent(t *testing.T) {
 	}
 	mail := postern.ParseMail(t, exim.WaitMail(t, "later@example.com", 1, delivery)[0])
 	later.Answer(mail.Code).WantRedirect(t, "/")
+}
+
+// signedInByScript is a visitor who signed in while the mail server was well.
+func signedInByScript(t *testing.T, server *postern.Server, smtp *scriptedSMTP) *postern.Visitor {
+	t.Helper()
+	v := visitor(t, server)
+	signInByScript(t, v, smtp, ann)
+	return v
 }
 
 // startTimes sends some starts and returns how long each took.

@@ -2,8 +2,8 @@
 // and attackers meet it. It needs Debian's chromium and exim4-daemon-light, and
 // root for the latter: see test.sh.
 //
-// POSTERN_LONG=1 runs the long forms, POSTERN_E2E_RACE=1 a program with the race
-// detector, and POSTERN_SHOTS names a folder for pictures of all pages.
+// POSTERN_LONG=1 runs the long forms (POSTERN_SHORTEN=n an n-th part of them),
+// POSTERN_E2E_RACE=1 a program with the race detector, and POSTERN_SHOTS names a folder for pictures of all pages.
 package e2e_test
 
 import (

@@ -33,11 +33,7 @@ func TestKillKeepsSessionsAndPendingSignIns(t *testing.T) {
 		pending.Answer(guess).Want(t, http.StatusUnprocessableEntity)
 	}
 
-	rounds := 2
-	if long() {
-		rounds = 20
-	}
-	for range rounds {
+	for range times(2, 20) {
 		server.Kill()
 		server.Run()
 		if v.Me() != ann || used.Me() != "cid@example.com" {
@@ -60,11 +56,8 @@ func TestKillKeepsSessionsAndPendingSignIns(t *testing.T) {
 func TestKillUnderLoadLosesNothingConfirmed(t *testing.T) {
 	t.Parallel()
 	server, _ := plainSite(t, "limit network 10000 10m\nlimit total 100000 1h")
-	rounds, people := 2, 6
-	if long() {
-		rounds = 15
-	}
-	for round := range rounds {
+	const people = 6
+	for round := range times(2, 15) {
 		var mu sync.Mutex
 		var signedIn []*postern.Visitor
 		var group sync.WaitGroup
@@ -129,10 +122,7 @@ func TestReloadsUnderLoad(t *testing.T) {
 	for range 3 {
 		group.Go(func() { getUntil(v.Clone(), &stop, &served, faults) })
 	}
-	reloads := 30
-	if long() {
-		reloads = 500
-	}
+	reloads := times(30, 500)
 	for i := range reloads {
 		changed := config
 		changed.Auth = fmt.Sprintf("expires %dm", 10+i%2)

@@ -185,6 +185,19 @@ func (d *Door) show(w http.ResponseWriter, r *http.Request, v *visit, status int
 	write(w, r, status, "text/html; charset=utf-8", body.Bytes())
 }
 
+// Unserved answers a request that no site is there for, with one sentence: a page
+// would name its site.
+func Unserved(w http.ResponseWriter, r *http.Request, status int, message string) {
+	if status == http.StatusServiceUnavailable {
+		retryAfter(w, 5*time.Second)
+	}
+	if KindOf(r) == GRPC {
+		answerGRPC(w, 14, message)
+		return
+	}
+	write(w, r, status, "text/plain; charset=utf-8", []byte(message+"\n"))
+}
+
 func write(w http.ResponseWriter, r *http.Request, status int, contentType string, body []byte) {
 	secureHeaders(w.Header())
 	w.Header().Set("Content-Type", contentType)

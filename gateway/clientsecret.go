@@ -28,7 +28,7 @@ type secretKind int
 
 const (
 	noSecret secretKind = iota
-	secretSum
+	secretSHA256
 	secretBcrypt
 )
 
@@ -45,7 +45,7 @@ func ParseSecret(text string) (Secret, error) {
 		if err != nil || len(sum) != sha256.Size {
 			return Secret{}, errors.New("a secret that begins with sha256: needs 64 hex digits after it, as sha256sum prints them")
 		}
-		return Secret{kind: secretSum, sum: [sha256.Size]byte(sum)}, nil
+		return Secret{kind: secretSHA256, sum: [sha256.Size]byte(sum)}, nil
 	case strings.HasPrefix(text, "$2"):
 		cost, err := bcrypt.Cost([]byte(text))
 		if err != nil {
@@ -58,7 +58,7 @@ func ParseSecret(text string) (Secret, error) {
 	case strings.HasPrefix(text, "$argon2"):
 		return Secret{}, errors.New("an argon2 hash cannot be used here; make one with `caddy hash-password --algorithm bcrypt`, or write sha256: and the SHA-256 of the secret")
 	}
-	return Secret{kind: secretSum, sum: sha256.Sum256([]byte(text))}, nil
+	return Secret{kind: secretSHA256, sum: sha256.Sum256([]byte(text))}, nil
 }
 
 // maxBcryptCost keeps a comparison below some seconds.
@@ -77,7 +77,7 @@ type clientSecret struct {
 
 func newClientSecret(s Secret) *clientSecret {
 	c := &clientSecret{Secret: s}
-	if s.kind == secretSum {
+	if s.kind == secretSHA256 {
 		c.known.Store(&s.sum)
 	}
 	return c
@@ -97,7 +97,7 @@ func (c *clientSecret) slowly(secret string) bool {
 }
 
 // nobodysSecret is compared where there is no such client.
-var nobodysSecret = newClientSecret(Secret{kind: secretSum, sum: sha256.Sum256([]byte(newSecret()))})
+var nobodysSecret = newClientSecret(Secret{kind: secretSHA256, sum: sha256.Sum256([]byte(newSecret()))})
 
 var (
 	// ErrClient says that there is no such client, or that its secret is

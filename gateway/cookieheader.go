@@ -22,16 +22,20 @@ const (
 // value tells them apart. Empty values are left out, values are not unquoted,
 // and whatever else the lines hold is passed over.
 func CookieValues(h http.Header, name string, max int) []string {
-	var values []string
+	return appendCookieValues(nil, h, name, max)
+}
+
+// appendCookieValues appends to values, up to a length of max.
+func appendCookieValues(values []string, h http.Header, name string, max int) []string {
 	for _, line := range h["Cookie"] {
-		if !strings.Contains(line, name) {
-			continue
-		}
-		for pair := range strings.SplitSeq(line, ";") {
-			if len(values) >= max {
-				return values
+		for at := 0; len(values) < max; {
+			found := strings.Index(line[at:], name)
+			if found < 0 {
+				break
 			}
-			if value, ok := strings.CutPrefix(trimBlanks(pair), name+"="); ok && value != "" {
+			start := at + found
+			at = start + len(name)
+			if value := cookieValue(line, start, at); value != "" {
 				values = append(values, value)
 			}
 		}
@@ -39,50 +43,106 @@ func CookieValues(h http.Header, name string, max int) []string {
 	return values
 }
 
+// cookieValue returns the value of the cookie whose name may be at line[start:end],
+// or "" where that is another thing.
+func cookieValue(line string, start, end int) string {
+	before := strings.TrimRight(line[:start], " \t")
+	if before != "" && before[len(before)-1] != ';' || end == len(line) || line[end] != '=' {
+		return ""
+	}
+	value, _, _ := strings.Cut(line[end+1:], ";")
+	return strings.TrimRight(value, " \t")
+}
+
 // stripOwnCookies removes the gateway's cookies from what goes to an upstream,
 // and leaves the others byte for byte. A line on which nothing is left is
 // dropped, and the header with its last line.
 func stripOwnCookies(h http.Header) {
 	lines := h["Cookie"]
-	if !slices.ContainsFunc(lines, holdsOwnCookie) {
-		return
-	}
-	kept := make([]string, 0, len(lines))
+	kept := lines[:0]
 	for _, line := range lines {
-		if !holdsOwnCookie(line) {
-			kept = append(kept, line)
-		} else if line = withoutOwnCookies(line); strings.Trim(line, "; \t") != "" {
-			kept = append(kept, line)
+		if rest, changed := withoutOwnCookies(line); !changed || strings.Trim(rest, "; \t") != "" {
+			kept = append(kept, rest)
 		}
 	}
 	if len(kept) == 0 {
 		delete(h, "Cookie")
-		return
+	} else if len(kept) < len(lines) {
+		h["Cookie"] = kept
 	}
-	h["Cookie"] = kept
 }
 
-func holdsOwnCookie(line string) bool {
-	if !mayHoldOwnName(line) {
-		return false
+// withoutOwnCookies returns the line without them. Browsers send them side by
+// side, mostly, and then what is left needs no memory of its own.
+func withoutOwnCookies(line string) (rest string, changed bool) {
+	start, end := nextOwnCookie(line, 0)
+	if start < 0 {
+		return line, false
 	}
-	for pair := range strings.SplitSeq(line, ";") {
-		if isOwnCookie(pair) {
-			return true
+	var before strings.Builder // what is kept, up to the run of pairs that is being read
+	from, to := -1, -1         // that run in the line
+	for done := 0; done <= len(line); {
+		if start != done {
+			addRun(&before, line, from, to)
+			from, to = done, len(line)
+			if start >= 0 {
+				to = start - 1
+			}
 		}
+		if start < 0 {
+			break
+		}
+		done = end + 1
+		start, end = nextOwnCookie(line, done)
 	}
-	return false
-}
-
-func withoutOwnCookies(line string) string {
-	var kept []string
-	for pair := range strings.SplitSeq(line, ";") {
-		if !isOwnCookie(pair) {
-			kept = append(kept, pair)
-		}
+	switch {
+	case from < 0:
+	case before.Len() == 0:
+		rest = line[from:to]
+	default:
+		addRun(&before, line, from, to)
+		rest = strings.TrimSuffix(before.String(), ";")
 	}
 	// What led a pair away from its neighbour means nothing at the beginning.
-	return strings.TrimLeft(strings.Join(kept, ";"), " \t")
+	return strings.TrimLeft(rest, " \t"), true
+}
+
+// nextOwnCookie finds the first pair of the gateway's that begins at from or
+// later, where a pair begins, or -1. All of their names have "postern_" in them.
+func nextOwnCookie(line string, from int) (start, end int) {
+	const common = "postern"
+	for at := from; at < len(line); {
+		found := strings.IndexByte(line[at:], '_')
+		if found < 0 {
+			break
+		}
+		at += found + 1
+		if name := at - 1 - len(common); name < from || !equalFoldASCII(line[name:at-1], common) {
+			continue
+		}
+		start = from + strings.LastIndexByte(line[from:at], ';') + 1
+		if end = strings.IndexByte(line[at:], ';'); end < 0 {
+			end = len(line)
+		} else {
+			end += at
+		}
+		if isOwnCookie(line[start:end]) {
+			return start, end
+		}
+	}
+	return -1, -1
+}
+
+// addRun adds a run of pairs, if there is one, and what separates it from the next.
+func addRun(to *strings.Builder, line string, start, end int) {
+	if start < 0 {
+		return
+	}
+	if to.Cap() == 0 {
+		to.Grow(len(line) + 1)
+	}
+	to.WriteString(line[start:end])
+	to.WriteByte(';')
 }
 
 // StripOwnSetCookies removes from a response every Set-Cookie that a browser
@@ -121,13 +181,17 @@ func setsOwnCookie(line string) bool {
 // as its value alone (RFC 6265bis, section 5.8.3), where "=postern_session=x"
 // has become "postern_session=x".
 func isOwnCookie(pair string) bool {
-	name := strings.TrimLeftFunc(pair, func(c rune) bool { return c == '=' || isCookieBlank(c) })
-	if end := strings.IndexByte(name, '='); end >= 0 {
-		name = name[:end]
+	for pair != "" && (pair[0] == '=' || isCookieBlank(pair[0])) {
+		pair = pair[1:]
 	}
-	name = strings.TrimRightFunc(name, isCookieBlank)
+	if end := strings.IndexByte(pair, '='); end >= 0 {
+		pair = pair[:end]
+	}
+	for pair != "" && isCookieBlank(pair[len(pair)-1]) {
+		pair = pair[:len(pair)-1]
+	}
 	for _, own := range [...]string{SessionCookie, BrowserCookie, LoopbackSessionCookie, LoopbackBrowserCookie} {
-		if equalFoldASCII(name, own) {
+		if len(pair) == len(own) && equalFoldASCII(pair, own) {
 			return true
 		}
 	}
@@ -136,16 +200,4 @@ func isOwnCookie(pair string) bool {
 
 // isCookieBlank is true for control characters too: net/http writes a space for
 // a line break in a header.
-func isCookieBlank(c rune) bool { return c <= ' ' || c == 0x7f }
-
-// mayHoldOwnName looks for what all four names have in common, which most lines
-// have not.
-func mayHoldOwnName(line string) bool {
-	const common = "postern_"
-	for i := 0; i+len(common) <= len(line); i++ {
-		if lowerByte(line[i]) == common[0] && equalFoldASCII(line[i:i+len(common)], common) {
-			return true
-		}
-	}
-	return false
-}
+func isCookieBlank(c byte) bool { return c <= ' ' || c == 0x7f }

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -232,6 +233,38 @@ func FuzzStripCookies(f *testing.F) {
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%q, %q: net/http reads %q, want %q", first, second, got, want)
+		}
+	})
+}
+
+// FuzzCookieValues compares with net/http, which reads what a server's own
+// cookies are: what it finds is found too, and nothing is cut from another name.
+func FuzzCookieValues(f *testing.F) {
+	for _, line := range []string{"postern_session=x", "a=1; postern_session=x; postern_session=y", `postern_session="x"`, "xpostern_session=1;postern_session =2; postern_session==3", "postern_session=", ";;=;", "postern_session=x,y;\tpostern_session=z"} {
+		f.Add(line, line)
+	}
+	const name = gateway.LoopbackSessionCookie
+	f.Fuzz(func(t *testing.T, first, second string) {
+		h := http.Header{"Cookie": {first, second}}
+		values := gateway.CookieValues(h, name, 1000)
+		for _, value := range values {
+			if value == "" || strings.Contains(value, ";") || !strings.Contains(first+"\n"+second, name+"="+value) {
+				t.Errorf("%q, %q: value %q", first, second, value)
+			}
+		}
+		if few := gateway.CookieValues(h, name, 2); !slices.Equal(few, values[:min(2, len(values))]) {
+			t.Errorf("%q, %q: %q of %q", first, second, few, values)
+		}
+		if strings.ContainsFunc(first+second, func(c rune) bool { return c < ' ' && c != '\t' }) || len(values) == 1000 {
+			return // what no server lets through
+		}
+		if strings.Contains(first+second, name+" ") || strings.Contains(first+second, name+"\t") {
+			return // net/http reads a name with blanks behind it, which no browser sends
+		}
+		for _, cookie := range (&http.Request{Header: h}).CookiesNamed(name) {
+			if cookie.Value != "" && !slices.Contains(values, cookie.Value) && !slices.Contains(values, `"`+cookie.Value+`"`) {
+				t.Errorf("%q, %q: %q, but net/http reads %q", first, second, values, cookie.Value)
+			}
 		}
 	})
 }

@@ -97,9 +97,15 @@ func (k *keyring) requestsOfToken(token string) []string {
 	return ids
 }
 
+// decodeToken takes one spelling of each token: the decoder alone would pass over
+// line breaks.
 func decodeToken(token string) ([]byte, bool) {
+	const length = requestIDLength + tokenTagLength
+	if len(token) != base64.RawURLEncoding.EncodedLen(length) {
+		return nil, false
+	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	return raw, err == nil && len(raw) == requestIDLength+tokenTagLength
+	return raw, err == nil && len(raw) == length
 }
 
 // rightToken says whether the token is that of the request's present generation.

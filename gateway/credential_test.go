@@ -71,6 +71,31 @@ func TestCodesAreUniform(t *testing.T) {
 	}
 }
 
+// TestManyCodesAreUniform looks at every position, and at all characters
+// together, of 100,000 codes of each form.
+func TestManyCodesAreUniform(t *testing.T) {
+	t.Parallel()
+	for name, alphabet := range map[string]string{"digits": digits, "letters": consonants} {
+		for _, length := range []int{6, 12} {
+			t.Run(fmt.Sprint(name, length), func(t *testing.T) {
+				t.Parallel()
+				codes := gateway.DeriveCodes(100_000, length, alphabet == consonants)
+				var characters []string
+				for i := range length {
+					wantUniform(t, fmt.Sprint("position ", i), codes, alphabet, func(code string) string { return code[i : i+1] }, 1)
+				}
+				for _, code := range codes {
+					if len(code) != length {
+						t.Fatalf("code %q", code)
+					}
+					characters = append(characters, strings.Split(code, "")...)
+				}
+				wantUniform(t, "all characters", characters, alphabet, func(c string) string { return c }, 1)
+			})
+		}
+	}
+}
+
 // wantUniform is Pearson's chi-squared test. The threshold is that of five
 // standard deviations, in the approximation of Wilson and Hilferty: a sound
 // generator fails once in some million tests.

@@ -71,15 +71,15 @@ func (e *Engine) deliver(ctx context.Context, transport mail.Transport, d *deliv
 		e.log.Error("queued mail cannot be read; trying again", "error", err)
 		return false, backoff(d)
 	}
-	if wait := queued.NotBefore.Sub(e.now()); wait > 0 {
+	// Where the clock was set back since, the mail does not wait for it: what it
+	// is postponed for is a limit, which is asked again below.
+	if wait := queued.NotBefore.Sub(e.now()); wait > 0 && !e.now().Before(queued.Queued) {
 		d.postponed = true
 		return false, wait
 	}
 	c, reason, err := e.mailable(ctx, &queued)
 	if reason != "" {
 		e.log.Warn("not mailed", "request", queued.Request, "site", queued.Site, "reason", reason)
-	}
-	if reason != "" {
 		return true, 0
 	}
 	if err == nil {

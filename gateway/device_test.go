@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -86,4 +87,19 @@ func TestNetworkOf(t *testing.T) {
 			t.Errorf("NetworkOf(%q) = %q, want %q", in, got, want)
 		}
 	}
+}
+
+func FuzzNetworkOf(f *testing.F) {
+	for _, in := range []string{"192.0.2.1", "2001:db8:1:2:3:4:5:6", "::ffff:192.0.2.1", "fe80::1%eth0", "192.0.2.1:80", "[::1]", "192.0.2.1, 10.0.0.1", "", "::%\x00"} {
+		f.Add(in)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		network := gateway.NetworkOf(in)
+		if addr, prefix := net.ParseIP(network), strings.TrimSuffix(network, "/64"); network != "" && addr == nil && net.ParseIP(prefix) == nil {
+			t.Errorf("NetworkOf(%q) = %q", in, network)
+		}
+		if again := gateway.NetworkOf(strings.TrimSuffix(network, "/64")); again != network {
+			t.Errorf("NetworkOf(%q) = %q, and of that %q", in, network, again)
+		}
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/postern-auth/postern/pages"
 )
@@ -23,8 +24,7 @@ func NewDoor(e *Engine) *Door {
 	return d
 }
 
-// Incoming is what the server knows of a request, and what it does for the
-// door.
+// Incoming is what the server knows of a request.
 type Incoming struct {
 	// Site is the one that the request is for.
 	Site *Site
@@ -37,39 +37,62 @@ type Incoming struct {
 	// is not known. TrustedProxy says that the direct peer is one of them.
 	ClientIP     string
 	TrustedProxy bool
-	// Admitted is told who an admitted request comes from, before Expand is
-	// asked to fill the placeholders of a header's value.
-	Admitted func(Identity)
-	Expand   func(string) string
-	// SkipLog leaves the request out of the access log.
-	SkipLog func()
-	// Next passes the request on.
-	Next func(http.ResponseWriter, *http.Request) error
+	// Alone says that the request comes to no other directive, and here only once:
+	// then its context need not tell of it.
+	Alone bool
+	// Server is what the server does with this request for the door.
+	Server Server
 }
 
-// visit is what the door has found out about a request.
+// Server is the part of the server around the door for one request.
+type Server interface {
+	// Admitted is told who an admitted request comes from, before Expand is asked
+	// to fill the placeholders of a header's value.
+	Admitted(Identity)
+	Expand(value string) string
+	// Next passes the request on.
+	Next(http.ResponseWriter, *http.Request) error
+}
+
+// visit is what the door has found out about a request. It is the context of
+// that request too, so that a further directive finds it.
 type visit struct {
+	context.Context
 	Incoming
+	now time.Time
 	// secure says that the request came by TLS; loopback that it came in plain
 	// from this machine to a loopback name. Neither: no session counts.
 	secure, loopback bool
-	// sessions and browserCookies are the values of our cookies.
+	// sessions and browserCookies are the values of our cookies, in room.
 	sessions, browserCookies []string
+	room                     [maxCookies]string
 
 	looked  bool
-	session *Session
+	session *liveSession
 	secret  string // of session
+
+	out upstreamWriter
 }
 
 type visitKey struct{}
 
+// Value implements context.Context.
+func (v *visit) Value(key any) any {
+	if key == (visitKey{}) {
+		return v
+	}
+	return v.Context.Value(key)
+}
+
 // Handle answers a request or passes it on. It is the one entrance: whatever it
 // cannot decide is refused. An error it returns is the upstream's.
 func (d *Door) Handle(w http.ResponseWriter, r *http.Request, in Incoming) error {
-	if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
-		return d.admit(w, r, v, matching(in.Rules, r, v.Original), in.Next)
+	if !in.Alone {
+		if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
+			return d.admit(w, r, v, matching(in.Rules, r, v.Original), in.Server)
+		}
 	}
-	v := newVisit(r, in)
+	v := d.newVisit(r, in)
 	if !plainTarget(r) || !plainTarget(in.Original) {
 		d.fail(w, r, v, errPath)
 		return nil
@@ -87,16 +110,18 @@ func (d *Door) Handle(w http.ResponseWriter, r *http.Request, in Incoming) error
 		d.fail(w, r, v, errNoPage) // a rewrite led here; nothing below goes upstream
 		return nil
 	}
-	r = r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
-	return d.admit(w, r, v, matching(in.Site.rules, r, in.Original), in.Next)
+	return d.admit(w, r, v, matching(in.Site.rules, r, in.Original), in.Server)
 }
 
-func newVisit(r *http.Request, in Incoming) *visit {
-	v := &visit{Incoming: in}
+func (d *Door) newVisit(r *http.Request, in Incoming) *visit {
+	v := &visit{Context: r.Context(), Incoming: in, now: d.engine.now()}
 	v.secure = r.TLS != nil || in.TrustedProxy && in.Site.https() && saysHTTPS(r)
-	v.loopback = !v.secure && !in.Site.https() && IsLoopbackName(in.Site.Host) && isLoopbackIP(peerIP(r))
-	if v.secure || v.loopback {
-		v.sessions = CookieValues(r.Header, v.sessionCookie(), maxCookies)
+	v.loopback = !v.secure && in.Site.loopback && isLoopbackIP(peerIP(r))
+	if !v.secure && !v.loopback {
+		return v
+	}
+	v.sessions = appendCookieValues(v.room[:0], r.Header, v.sessionCookie(), maxCookies)
+	if BelowPrefix(in.Original.URL.Path, d.prefix) { // nobody else asks
 		v.browserCookies = CookieValues(r.Header, v.browserCookie(), maxCookies)
 	}
 	return v
@@ -162,58 +187,84 @@ func matching(rules []*Rule, r, original *http.Request) []*Rule {
 	return for_
 }
 
-// admit decides by the rules and passes the request on or answers it.
-func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *visit, rules []*Rule, next func(http.ResponseWriter, *http.Request) error) error {
+// admit decides by the rules and passes the request on or answers it. The server
+// is that of the directive which was reached: the visit has that of the first.
+func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *visit, rules []*Rule, server Server) error {
 	if len(rules) == 0 {
-		return d.public(w, r, v, next)
+		return d.public(w, r, v, server)
 	}
-	session, err := d.identify(r.Context(), v)
+	session, err := d.identify(v)
 	if err != nil {
 		d.fail(w, r, v, err)
 		return nil
 	}
-	var visitor *Visitor
-	var groups []string
-	if session != nil {
-		groups = v.Site.groups.Of(session.Email)
-		visitor = &Visitor{Email: session.Email, Groups: groups, SignedIn: session.SignedIn}
+	if session == nil {
+		d.refuse(w, r, v, Decide(rules, nil, v.now))
+		return nil
 	}
-	decision := Decide(rules, visitor, d.engine.now())
-	if decision.Verdict != Admit {
+	member := session.memberOf(v.Site.groups)
+	visitor := Visitor{Email: session.Email, Groups: member.names, SignedIn: session.SignedIn}
+	if decision := Decide(rules, &visitor, v.now); decision.Verdict != Admit {
 		d.refuse(w, r, v, decision)
 		return nil
 	}
-	v.Admitted(session.identity(groups))
-	if err := d.engine.setIdentity(r, v.Site, session, groups, rules, v.Expand); err != nil {
+	server.Admitted(Identity{Email: session.Email, Groups: member.joined, Method: session.Method})
+	if err := d.engine.setIdentity(r, v.Site, session, member, rules, server, v.now); err != nil {
 		d.fail(w, r, v, err)
 		return nil
 	}
-	return d.engine.node.streams.passOn(w, r, v.Site, session, next)
+	return d.passOn(w, r, v, server)
 }
 
 // public passes on a request that no rule is for, unless an upstream might read
 // its path as one that a rule is for.
-func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, next func(http.ResponseWriter, *http.Request) error) error {
+func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, server Server) error {
 	if v.Site.partlyPublic && r.Method != strings.ToUpper(r.Method) {
 		d.fail(w, r, v, errMethod) // an upstream may take it for one that a rule is for
 		return nil
 	}
-	if v.Site.partlyPublic && (AmbiguousPath(v.Original.URL.EscapedPath()) || AmbiguousPath(r.URL.EscapedPath())) {
+	if v.Site.partlyPublic && (mayBeProtected(v.Site.rules, v.Original) || mayBeProtected(v.Site.rules, r)) {
 		d.fail(w, r, v, errPath)
 		return nil
 	}
-	out := &upstreamWriter{ResponseWriter: w}
+	out := v.writer(w)
 	defer out.after()
-	return next(out, r)
+	return server.Next(out, v.toldOf(r))
+}
+
+// mayBeProtected says whether an upstream may take the path of a request that no
+// rule is for as one that a rule is for: it is ambiguous, or a rule is for what
+// the most credulous reader makes of it.
+func mayBeProtected(rules []*Rule, r *http.Request) bool {
+	raw := r.URL.EscapedPath()
+	if isOrdinary(raw) && !strings.Contains(raw, "./") && !strings.HasSuffix(raw, ".") {
+		return false
+	}
+	if AmbiguousPath(raw) {
+		return true
+	}
+	read, where := *r, *r.URL
+	read.URL = &where
+	where.Path, where.RawPath = credulousPath(raw), ""
+	return where.Path != r.URL.Path && len(matching(rules, &read, &read)) > 0
+}
+
+// toldOf returns the request with the visit as its context, where another
+// directive may need it.
+func (v *visit) toldOf(r *http.Request) *http.Request {
+	if v.Alone {
+		return r
+	}
+	return r.WithContext(v)
 }
 
 // identify returns the session of the request, or nil where there is none.
-func (d *Door) identify(ctx context.Context, v *visit) (*Session, error) {
+func (d *Door) identify(v *visit) (*liveSession, error) {
 	if v.looked {
 		return v.session, nil
 	}
 	for _, secret := range v.sessions {
-		session, err := d.engine.Identify(ctx, v.Site, secret)
+		session, err := d.engine.identify(v.Context, v.Site, secret, v.now)
 		if err == nil {
 			v.session, v.secret = session, secret
 			break

@@ -761,11 +761,14 @@ func TestPublicPaths(t *testing.T) {
 	for _, path := range []string{"/private", "/private/x", "/alias", "/private/open"} {
 		stranger.Open(path).Want(t, 303)
 	}
-	for _, path := range []string{"/open/../private", "/open/%2e%2e/private", "/open/%252e%252e/private", `/open\..\private`, "/open;x", "/open/%5c", "/a%00", "/./x", "/x%0a"} {
+	for _, path := range []string{"/open/../private", "/open/%2e%2e/private", "/open/%252e%252e/private", `/open\..\private`, "/%2570rivate", "/%252570rivate/x", "/%EF%BD%90rivate", "/.%2fprivate", "/open;x", "/open/%5c", "/a%00", "/./x", "/x%0a"} {
 		stranger.Do(gatewaytest.Sent{Method: "GET", Path: strings.ReplaceAll(path, `\`, "%5C")}).Want(t, 400)
 	}
 	if site.Reached() != 1 {
 		t.Errorf("%d requests reached the upstream, want 1", site.Reached())
+	}
+	for _, path := range []string{"/100%2525", "/b%C3%BCcher", "/a%20b/", "/x./y.", "/a%EF%BD%90", "/opening"} {
+		stranger.Do(gatewaytest.Sent{Method: "GET", Path: path}).Upstream(t)
 	}
 
 	stranger.SignIn(ann)
@@ -878,9 +881,10 @@ func TestLoopback(t *testing.T) {
 func TestFailsClosed(t *testing.T) {
 	t.Parallel()
 	site := gatewaytest.New(t, gatewaytest.Options{})
-	b := site.Browser()
+	b, known := site.Browser(), site.Browser()
 	b.SignIn(ann)
-	b.Open("/").Upstream(t)
+	known.SignIn(bob)
+	known.Open("/").Upstream(t)
 	site.Store.Kill()
 	reached := site.Reached()
 	b.Open("/").Want(t, 500)
@@ -895,4 +899,7 @@ func TestFailsClosed(t *testing.T) {
 	if b.Cookie(gateway.SessionCookie) == "" {
 		t.Error("a sign-out that failed took the cookie")
 	}
+	// Whose session is in memory needs no store to be decided on.
+	known.Open("/").Upstream(t)
+	known.SignOut().Want(t, 503).WantText(t, "still signed in")
 }

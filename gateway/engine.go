@@ -17,12 +17,12 @@ import (
 // configuration; what outlives a configuration is in its Node. All methods are
 // safe for concurrent use.
 type Engine struct {
-	node   *Node
-	store  store.Store
-	keys   *Keys
-	config Config
-	log    *slog.Logger
-	memo   assertionMemo
+	node     *Node
+	store    store.Store
+	sessions *sessionStore
+	keys     *Keys
+	config   Config
+	log      *slog.Logger
 	// touchAfter is the Unix time before which LastSeen is not written, because
 	// it could not be.
 	touchAfter atomic.Int64
@@ -35,7 +35,7 @@ func NewEngine(node *Node, config Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{node: node, store: node.store, keys: node.keys, config: config, log: config.Log}, nil
+	return &Engine{node: node, store: node.store, sessions: node.sessions, keys: node.keys, config: config, log: config.Log}, nil
 }
 
 // unhurried returns a context that does not end when the visitor leaves: what was
@@ -48,15 +48,16 @@ func unhurried(ctx context.Context) (context.Context, context.CancelFunc) {
 func (e *Engine) now() time.Time { return e.config.Clock() }
 
 // Node is what one process keeps over configuration reloads: the open store,
-// the keys, the queue of mails, and the open streams.
+// the sessions in use, the keys, the queue of mails, and the open streams.
 type Node struct {
-	store   store.Store
-	keys    *Keys
-	log     *slog.Logger
-	starts  keyedMutex
-	bcrypt  chan struct{} // one comparison at a time
-	outbox  *outbox
-	streams *streams
+	store    store.Store
+	sessions *sessionStore
+	keys     *Keys
+	log      *slog.Logger
+	starts   keyedMutex
+	bcrypt   chan struct{} // one comparison at a time
+	outbox   *outbox
+	streams  *streams
 
 	mu       sync.Mutex
 	attached []*Attachment // the last one is in force
@@ -68,7 +69,7 @@ type Node struct {
 // closed itself. The log is for what happens between requests.
 func NewNode(s store.Store, keys *Keys, log *slog.Logger) *Node {
 	ctx, stop := context.WithCancel(context.Background())
-	n := &Node{store: s, keys: keys, log: log, stop: stop, bcrypt: make(chan struct{}, 1)}
+	n := &Node{store: s, sessions: newSessionStore(s), keys: keys, log: log, stop: stop, bcrypt: make(chan struct{}, 1)}
 	n.outbox = newOutbox(n)
 	n.streams = newStreams(n)
 	n.done.Go(func() { n.outbox.run(ctx) })
@@ -147,17 +148,24 @@ func (n *Node) Close() error {
 	return nil
 }
 
-// keyedMutex is a mutex for each key, of a fixed number of stripes: two keys may
-// share one.
-type keyedMutex struct{ stripes [64]sync.Mutex }
+// stripes is how many locks share the work of one for each key.
+const stripes = 64
 
-// lock locks the key and returns what unlocks it.
-func (m *keyedMutex) lock(key string) (unlock func()) {
+// stripeOf is the one of the key: two keys may have the same.
+func stripeOf(key string) int {
 	var sum uint32 = 2166136261 // FNV-1a
 	for i := range len(key) {
 		sum = (sum ^ uint32(key[i])) * 16777619
 	}
-	stripe := &m.stripes[sum%uint32(len(m.stripes))]
+	return int(sum % stripes)
+}
+
+// keyedMutex is a mutex for each key.
+type keyedMutex [stripes]sync.Mutex
+
+// lock locks the key and returns what unlocks it.
+func (m *keyedMutex) lock(key string) (unlock func()) {
+	stripe := &m[stripeOf(key)]
 	stripe.Lock()
 	return stripe.Unlock
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -314,6 +315,10 @@ func TestTokensThatAreNone(t *testing.T) {
 	for _, f := range forged {
 		b.Open("/.auth/link?token="+f).Want(t, 410)
 		b.Submit("/.auth/link", "token", f).Want(t, 410)
+	}
+	for _, lineBreak := range []string{"\r", "\n", "\r\n"} {
+		b.Submit("/.auth/link", "token", token+lineBreak).Want(t, 410)
+		b.Open("/.auth/link?token="+url.QueryEscape(token[:20]+lineBreak+token[20:])).Want(t, 410)
 	}
 	b.Open("/.auth/link").Want(t, 410)
 	if b.SignedIn() != "" {

@@ -30,7 +30,11 @@ type GroupConfig struct {
 }
 
 // Groups are the named groups of a configuration. The zero value has none.
-type Groups struct{ groups []*group }
+type Groups struct {
+	groups []*group
+	// changes counts how often a list was read again.
+	changes atomic.Uint64
+}
 
 type group struct {
 	name    string
@@ -116,9 +120,9 @@ func (g *Groups) Has(name string) bool {
 // Of returns the names of the groups that the address is in, in the order of
 // the configuration.
 func (g *Groups) Of(address string) []string {
+	g.refresh()
 	var names []string
 	for _, group := range g.groups {
-		group.refresh()
 		if group.members.Load().has(address) {
 			names = append(names, group.name)
 		}
@@ -126,18 +130,29 @@ func (g *Groups) Of(address string) []string {
 	return names
 }
 
-// refresh reads the group's file again where it changed. A file that cannot be
-// read keeps the last good list, and that is said once.
-func (g *group) refresh() {
+// refresh reads files that changed, and returns how many changes there were.
+func (g *Groups) refresh() uint64 {
+	for _, group := range g.groups {
+		if group.path != "" && group.refresh() {
+			g.changes.Add(1)
+		}
+	}
+	return g.changes.Load()
+}
+
+// refresh reads the group's file again where it changed, and says whether it
+// did. A file that cannot be read keeps the last good list, and that is said
+// once.
+func (g *group) refresh() (changed bool) {
 	now := time.Now().UnixNano()
-	if g.path == "" || now-g.lookedAt.Load() < int64(lookAgain) || !g.reading.TryLock() {
-		return
+	if now-g.lookedAt.Load() < int64(lookAgain) || !g.reading.TryLock() {
+		return false
 	}
 	defer g.reading.Unlock()
 	g.lookedAt.Store(now)
 	info, err := os.Stat(g.path)
 	if err == nil && g.seen != nil && !g.failed && os.SameFile(info, g.seen) && info.ModTime().Equal(g.seen.ModTime()) && info.Size() == g.seen.Size() {
-		return
+		return false
 	}
 	if err == nil {
 		err = g.read()
@@ -149,6 +164,7 @@ func (g *group) refresh() {
 		g.log.Info("group file read again", "group", g.name)
 	}
 	g.failed = err != nil
+	return err == nil
 }
 
 // read takes the file's members in.

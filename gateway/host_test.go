@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -80,4 +81,27 @@ func TestParseOrigin(t *testing.T) {
 			t.Errorf("%q: %q", text, origin)
 		}
 	}
+}
+
+func FuzzNormalHost(f *testing.F) {
+	for _, in := range []string{"wiki.example.com", "WIKI.example.com.:443", "localhost", "127.0.0.1:80", "[2001:DB8::1]:1", "[::ffff:1.2.3.4]", "[fe80::1%eth0]", "a..b", "bücher.example", "\u212aelvin.example", "a:b:c", "evil@wiki.example.com", "1.2.3", "0x7f.1"} {
+		f.Add(in)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		host := gateway.NormalHost(in)
+		if host == "" {
+			return
+		}
+		origin := gateway.FormatOrigin("https", host, "8443")
+		parsed, err := url.Parse(origin)
+		if err != nil || parsed.Hostname() != host || parsed.User != nil || parsed.Path != "" || parsed.RawQuery != "" || parsed.Fragment != "" {
+			t.Fatalf("%q gave %q, and that the origin %q: %v, %v", in, host, origin, parsed, err)
+		}
+		if again := gateway.NormalHost(parsed.Host); again != host {
+			t.Errorf("%q gave %q, and that %q", in, host, again)
+		}
+		if strings.ToLower(host) != host || strings.ContainsAny(host, "/\\@?#% *,;\x00\t\r\n\"<>") {
+			t.Errorf("%q gave %q", in, host)
+		}
+	})
 }

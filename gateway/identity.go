@@ -2,14 +2,13 @@ package gateway
 
 import (
 	"crypto/ed25519"
+	"encoding/json"
+	"fmt"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/jwt"
 )
 
 // Identity headers that an admitted request carries.
@@ -29,28 +28,51 @@ const (
 
 // Identity is who an admitted request comes from.
 type Identity struct {
-	Email  string
-	Groups []string
+	Email string
+	// Groups are the names of the address's groups, separated by commas.
+	Groups string
 	// Method is how they signed in: "code" or "link".
 	Method string
 }
 
+// membership is what groups an address is in.
+type membership struct {
+	groups  *Groups
+	changes uint64   // of the groups, when this was found out
+	names   []string // not nil
+	joined  string
+}
+
+// memberOf returns what groups the session's address is in now.
+func (s *liveSession) memberOf(groups *Groups) *membership {
+	changes := groups.refresh()
+	if known := s.member.Load(); known != nil && known.groups == groups && known.changes == changes {
+		return known
+	}
+	found := &membership{groups: groups, changes: changes, names: append([]string{}, groups.Of(s.Email)...)}
+	found.joined = strings.Join(found.names, ",")
+	s.member.Store(found)
+	return found
+}
+
 // setIdentity sets the identity headers of a request for the session. Values of
-// further header fields are expanded by expand.
-func (e *Engine) setIdentity(r *http.Request, site *Site, s *Session, groups []string, rules []*Rule, expand func(string) string) error {
-	assertion, err := e.assertion(site, s, groups)
+// further header fields are expanded by the server.
+func (e *Engine) setIdentity(r *http.Request, site *Site, s *liveSession, groups *membership, rules []*Rule, server Server, now time.Time) error {
+	assertion, err := e.assertion(site, s, groups, now)
 	if err != nil {
 		return err
 	}
-	r.Header[HeaderUser] = []string{s.Email}
-	r.Header[HeaderEmail] = []string{s.Email}
-	r.Header[HeaderAssertion] = []string{assertion}
-	if len(groups) > 0 {
-		r.Header[HeaderGroups] = []string{strings.Join(groups, ",")}
+	// Handlers that follow may change values in place, so each request has its own.
+	values := [...]string{s.Email, s.Email, assertion, groups.joined}
+	r.Header[HeaderUser] = values[0:1:1]
+	r.Header[HeaderEmail] = values[1:2:2]
+	r.Header[HeaderAssertion] = values[2:3:3]
+	if groups.joined != "" {
+		r.Header[HeaderGroups] = values[3:4:4]
 	}
 	for _, rule := range rules {
 		for _, field := range rule.Header {
-			r.Header.Set(field.Name, expand(field.Value))
+			r.Header.Set(field.Name, server.Expand(field.Value))
 		}
 	}
 	return nil
@@ -73,36 +95,58 @@ type claims struct {
 // 8176, which has none for a mailed link.
 var authenticationMethods = map[string][]string{"code": {"otp"}, "link": {"email"}}
 
+// signedAssertion is one that is used again for the requests to come.
+type signedAssertion struct {
+	origin, groups string
+	token          string
+	until          time.Time
+}
+
 // assertion returns a signed statement of who the session belongs to, for the
 // site's upstream.
-func (e *Engine) assertion(site *Site, s *Session, groups []string) (string, error) {
-	now := e.now()
-	key := assertionKey{session: s.hash, origin: site.Origin, groups: strings.Join(groups, ",")}
-	if token := e.memo.get(key, now); token != "" {
-		return token, nil
+func (e *Engine) assertion(site *Site, s *liveSession, groups *membership, now time.Time) (string, error) {
+	if known := s.assertion.Load(); known != nil && now.Before(known.until) && known.origin == site.Origin && known.groups == groups.joined {
+		return known.token, nil
 	}
 	expires := earlier(now.Add(assertionLife), s.Expires)
-	ring := e.keys.current.Load()
-	active := ring.active(now)
-	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: ring.signers[active], KeyID: ring.Roots[active].ID}},
-		(&jose.SignerOptions{}).WithType("JWT"))
+	token, err := e.keys.current.Load().sign(now, claims{
+		Issuer: site.Origin, Audience: site.Origin, Subject: s.Subject, Email: s.Email,
+		Groups: groups.names, AuthTime: s.SignedIn.Unix(),
+		Methods: authenticationMethods[s.Method], IssuedAt: now.Unix(), Expires: expires.Unix(),
+	})
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("signing an assertion: %w", err)
 	}
-	if groups == nil {
-		groups = []string{}
-	}
-	token, err := jwt.Signed(signer).Claims(claims{
-		Issuer: site.Origin, Audience: site.Origin, Subject: s.Subject, Email: s.Email, Groups: groups,
-		AuthTime: s.SignedIn.Unix(), Methods: authenticationMethods[s.Method],
-		IssuedAt: now.Unix(), Expires: expires.Unix(),
-	}).Serialize()
-	if err != nil {
-		return "", err
-	}
-	e.memo.put(key, token, expires.Add(-assertionReuse))
+	s.assertion.Store(&signedAssertion{site.Origin, groups.joined, token, expires.Add(-assertionReuse)})
 	return token, nil
+}
+
+// sign signs the claims with the key that is in use at the time.
+func (k *keyring) sign(now time.Time, c claims) (string, error) {
+	payload, err := json.Marshal(c)
+	if err != nil {
+		return "", err
+	}
+	signed, err := k.signers[k.active(now)].Sign(payload)
+	if err != nil {
+		return "", err
+	}
+	return signed.CompactSerialize()
+}
+
+// assertionSigner signs with the key of a root.
+type assertionSigner struct {
+	jose.Signer
+	public jose.JSONWebKey
+}
+
+func newAssertionSigner(root keyRoot) (assertionSigner, error) {
+	key := ed25519.NewKeyFromSeed(root.key("assertion", ed25519.SeedSize))
+	signer, err := jose.NewSigner(
+		jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: key, KeyID: root.ID}},
+		(&jose.SignerOptions{}).WithType("JWT"))
+	public := jose.JSONWebKey{Key: key.Public(), KeyID: root.ID, Algorithm: string(jose.EdDSA), Use: "sig"}
+	return assertionSigner{signer, public}, err
 }
 
 // publishedFor is how long the public key of a root stays published after
@@ -119,50 +163,7 @@ func (e *Engine) keySet() jose.JSONWebKeySet {
 		if i > 0 && e.now().After(ring.Roots[i-1].ActiveFrom.Add(publishedFor)) {
 			break // its successor has signed for that long, and those before it are older
 		}
-		set.Keys = append(set.Keys, jose.JSONWebKey{
-			Key: signer.Public().(ed25519.PublicKey), KeyID: ring.Roots[i].ID,
-			Algorithm: string(jose.EdDSA), Use: "sig",
-		})
+		set.Keys = append(set.Keys, signer.public)
 	}
 	return set
-}
-
-// assertionMemo keeps signed assertions for the requests to come. Its zero value
-// is empty.
-type assertionMemo struct {
-	mu     sync.RWMutex
-	tokens map[assertionKey]memoised
-}
-
-type assertionKey struct{ session, origin, groups string }
-
-type memoised struct {
-	token string
-	until time.Time
-}
-
-// maxMemo bounds the memo; beyond it is emptied, and fills with what is in use.
-const maxMemo = 20_000
-
-func (m *assertionMemo) get(key assertionKey, now time.Time) string {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	if memo, ok := m.tokens[key]; ok && now.Before(memo.until) {
-		return memo.token
-	}
-	return ""
-}
-
-func (m *assertionMemo) put(key assertionKey, token string, until time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.tokens == nil || len(m.tokens) >= maxMemo {
-		m.tokens = make(map[assertionKey]memoised)
-	}
-	m.tokens[key] = memoised{token, until}
-}
-
-// identity is what the server learns of an admitted request.
-func (s *Session) identity(groups []string) Identity {
-	return Identity{Email: s.Email, Groups: slices.Clone(groups), Method: s.Method}
 }

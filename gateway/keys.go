@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
@@ -10,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -46,9 +46,9 @@ type keyring struct {
 	Lookup []byte    `json:"lookup"`
 	Roots  []keyRoot `json:"roots"` // newest first
 
-	lookups sync.Map // purpose → derived key
+	lookups sync.Map // purpose → *sync.Pool of hashers
 	codecs  []*securecookie.SecureCookie
-	signers []ed25519.PrivateKey // as Roots
+	signers []assertionSigner // as Roots
 }
 
 type keyRoot struct {
@@ -166,7 +166,11 @@ func (k *keyring) derive() error {
 		codec := securecookie.New(root.key("browser cookie mac", 32), root.key("browser cookie encryption", 32))
 		codec.MaxAge(int(browserCookieLife / time.Second)).MaxLength(maxBrowserCookie).SetSerializer(securecookie.NopEncoder{})
 		k.codecs = append(k.codecs, codec)
-		k.signers = append(k.signers, ed25519.NewKeyFromSeed(root.key("assertion", ed25519.SeedSize)))
+		signer, err := newAssertionSigner(root)
+		if err != nil {
+			return fmt.Errorf("making the signer of assertions: %w", err)
+		}
+		k.signers = append(k.signers, signer)
 	}
 	return nil
 }
@@ -229,13 +233,40 @@ func (k *keyring) root(id string) *keyRoot {
 // hash is the keyed hash under which a secret is known in the store. Distinct
 // purposes give unrelated hashes.
 func (k *Keys) hash(purpose, secret string) string {
-	ring := k.current.Load()
-	key, ok := ring.lookups.Load(purpose)
-	if !ok {
-		derived := keyRoot{Secret: ring.Lookup}.key("lookup "+purpose, 32)
-		key, _ = ring.lookups.LoadOrStore(purpose, derived)
+	pool := k.current.Load().hashers(purpose)
+	h := pool.Get().(*hasher)
+	defer pool.Put(h)
+	return h.hash(secret)
+}
+
+// hashers returns the hashers of a purpose. Making one costs more than hashing.
+func (k *keyring) hashers(purpose string) *sync.Pool {
+	if pool, ok := k.lookups.Load(purpose); ok {
+		return pool.(*sync.Pool)
 	}
-	mac := hmac.New(sha256.New, key.([]byte))
-	mac.Write([]byte(secret))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+	key := keyRoot{Secret: k.Lookup}.key("lookup "+purpose, 32)
+	pool, _ := k.lookups.LoadOrStore(purpose, &sync.Pool{New: func() any {
+		return &hasher{mac: hmac.New(sha256.New, key)}
+	}})
+	return pool.(*sync.Pool)
+}
+
+// hasher hashes one secret after the other.
+type hasher struct {
+	mac    hash.Hash
+	secret []byte
+	sum    [sha256.Size]byte
+	text   [hashLength]byte
+}
+
+// hashLength is that of a hash as text.
+const hashLength = (sha256.Size*8 + 5) / 6
+
+func (h *hasher) hash(secret string) string {
+	h.secret = append(h.secret[:0], secret...)
+	defer clear(h.secret)
+	h.mac.Reset()
+	h.mac.Write(h.secret)
+	base64.RawURLEncoding.Encode(h.text[:], h.mac.Sum(h.sum[:0]))
+	return string(h.text[:])
 }

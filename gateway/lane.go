@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -28,6 +29,21 @@ type lane struct {
 	CodesStopped time.Time `json:"codes_stopped,omitzero"`
 	// Requests holds what was answered for each request that is still kept.
 	Requests map[string]*answers `json:"requests,omitempty"`
+}
+
+// UnmarshalJSON refuses null in the place of answers, which would bring used
+// credentials back.
+func (l *lane) UnmarshalJSON(data []byte) error {
+	type plain lane
+	if err := json.Unmarshal(data, (*plain)(l)); err != nil {
+		return err
+	}
+	for _, a := range l.Requests {
+		if a == nil {
+			return errors.New("the answers to a sign-in request are null")
+		}
+	}
+	return nil
 }
 
 // answers is what was tried for one sign-in request.

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -223,4 +224,53 @@ func BenchmarkKindOf(b *testing.B) {
 			}
 		})
 	}
+}
+
+// FuzzFetchMetadata has headers say what a browser says of a request, each once
+// or twice: nothing but a top-level navigation uses up a link, nothing in a
+// frame is led to a page, and no other site sends a form.
+func FuzzFetchMetadata(f *testing.F) {
+	for _, method := range []string{"GET", "HEAD", "POST", "get"} {
+		for _, mode := range []string{"", "navigate", "cors"} {
+			f.Add(method, mode, "document", "none", "https://wiki.example.com", chromeAccept, "", uint8(0))
+			f.Add(method, mode, "iframe", "cross-site", "null", "*/*", "", uint8(0))
+		}
+	}
+	for _, site := range []string{"", "same-origin", "same-site"} {
+		f.Add("POST", "", "", site, "https://wiki.example.com", "text/html", "", uint8(0))
+	}
+	f.Add("POST", "", "", "", "https://evil.example", "text/html;q=0", "prefetch", uint8(9))
+	const own = "https://wiki.example.com"
+	f.Fuzz(func(t *testing.T, method, mode, dest, site, origin, accept, purpose string, twice uint8) {
+		r := &http.Request{Method: method, ProtoMajor: 1, Header: http.Header{}}
+		for i, field := range [][2]string{{"Sec-Fetch-Mode", mode}, {"Sec-Fetch-Dest", dest}, {"Sec-Fetch-Site", site}, {"Origin", origin}, {"Accept", accept}, {"Sec-Purpose", purpose}} {
+			if field[1] != "" {
+				r.Header.Add(field[0], field[1])
+			}
+			if twice>>i&1 == 1 {
+				r.Header.Add(field[0], "x")
+			}
+		}
+		only := func(field, value string) bool { return slices.Equal(r.Header[field], []string{value}) }
+		metadata := len(r.Header["Sec-Fetch-Mode"])+len(r.Header["Sec-Fetch-Dest"])+len(r.Header["Sec-Fetch-Site"]) > 0
+		if gateway.IsTopLevelNavigation(r) && (method != "GET" || len(r.Header["Sec-Purpose"]) > 0 || metadata && !(only("Sec-Fetch-Mode", "navigate") && only("Sec-Fetch-Dest", "document"))) {
+			t.Errorf("%s %v is a top-level navigation", method, r.Header)
+		}
+		switch kind := gateway.KindOf(r); kind {
+		case gateway.Navigation, gateway.FormPost:
+			if (kind == gateway.FormPost) != (method == "POST") || !slices.Contains([]string{"GET", "HEAD", "POST"}, method) {
+				t.Errorf("%s is a %v", method, kind)
+			}
+			if metadata && (!only("Sec-Fetch-Mode", "navigate") || slices.Contains(r.Header["Sec-Fetch-Dest"], "iframe")) {
+				t.Errorf("%s %v is a %v", method, r.Header, kind)
+			}
+			if !metadata && !strings.Contains(strings.ToLower(accept), "text/html") {
+				t.Errorf("%s with Accept %q is a %v", method, accept, kind)
+			}
+		}
+		sameSite := only("Sec-Fetch-Site", "same-origin") || only("Sec-Fetch-Site", "none")
+		if got, want := gateway.SameOriginPost(r, own), sameSite || len(r.Header["Sec-Fetch-Site"]) == 0 && only("Origin", own); got != want {
+			t.Errorf("a form of %v: %t", r.Header, got)
+		}
+	})
 }

@@ -23,8 +23,6 @@ const (
 type page struct {
 	get  func(http.ResponseWriter, *http.Request, *visit)
 	post func(http.ResponseWriter, *http.Request, *visit, url.Values)
-	// hidden keeps the requests of the page out of the access log.
-	hidden bool
 	// machine says that no secure connection is needed.
 	machine bool
 }
@@ -37,7 +35,7 @@ func (d *Door) routes() map[string]page {
 		"code":       {get: d.checkMail},
 		"verify":     {post: d.submitCode},
 		"resend":     {post: d.resend},
-		"link":       {get: d.openLink, post: d.confirmLink, hidden: true},
+		"link":       {get: d.openLink, post: d.confirmLink},
 		"sign-out":   {post: d.signOut},
 		"signed-out": {get: d.signedOut},
 		"me":         {get: d.me, machine: true},
@@ -45,16 +43,21 @@ func (d *Door) routes() map[string]page {
 	}
 }
 
+// HoldsToken says whether the address of a request, as it came, is that of a
+// mailed link, mistyped ones among them: an access log must not have it. prefix is
+// that of the pages.
+func HoldsToken(original *http.Request, prefix string) bool {
+	return BelowPrefix(original.URL.Path, prefix) &&
+		(strings.HasPrefix(original.URL.Path, prefix+"/link") || strings.Contains(lowerASCII(original.URL.RawQuery), "token"))
+}
+
 // page answers a request below the prefix. Nothing of it goes upstream.
 func (d *Door) page(w http.ResponseWriter, r *http.Request, v *visit) {
 	name, below := strings.CutPrefix(v.Original.URL.Path, d.prefix+"/")
+	p, ok := d.pages[name]
 	if !below {
 		d.redirect(w, d.prefix+"/")
 		return
-	}
-	p, ok := d.pages[name]
-	if p.hidden || v.Original.URL.Query().Has("token") { // a mistyped link has its token too
-		v.SkipLog()
 	}
 	method := v.Original.Method
 	isGet := method == http.MethodGet || method == http.MethodHead

@@ -10,7 +10,7 @@ import (
 
 // account shows who is signed in.
 func (d *Door) account(w http.ResponseWriter, r *http.Request, v *visit) {
-	session, err := d.identify(r.Context(), v)
+	session, err := d.identify(v)
 	switch {
 	case err != nil:
 		d.fail(w, r, v, err)
@@ -26,7 +26,7 @@ func (d *Door) account(w http.ResponseWriter, r *http.Request, v *visit) {
 
 // me tells a program who is signed in.
 func (d *Door) me(w http.ResponseWriter, r *http.Request, v *visit) {
-	session, err := d.identify(r.Context(), v)
+	session, err := d.identify(v)
 	if err != nil {
 		d.fail(w, r, v, err)
 		return

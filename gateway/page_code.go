@@ -35,7 +35,7 @@ func (t waiting) or(requestReturnTo string) string {
 }
 
 func (d *Door) status(r *http.Request, v *visit, tab waiting) (Status, error) {
-	if _, err := d.identify(r.Context(), v); err != nil {
+	if _, err := d.identify(v); err != nil {
 		return Status{}, err
 	}
 	return d.engine.Status(r.Context(), v.Site, tab.request, d.browser(v), v.secret)
@@ -123,7 +123,7 @@ func (d *Door) submitCode(w http.ResponseWriter, r *http.Request, v *visit, form
 
 // answer returns what the engine needs to know of the browser that answers.
 func (d *Door) answer(r *http.Request, v *visit) (Answer, error) {
-	if _, err := d.identify(r.Context(), v); err != nil {
+	if _, err := d.identify(v); err != nil {
 		return Answer{}, err
 	}
 	return Answer{

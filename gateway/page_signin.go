@@ -13,7 +13,7 @@ func (d *Door) signIn(w http.ResponseWriter, r *http.Request, v *visit) {
 	query := v.Original.URL.Query()
 	returnTo := d.returnTo(query.Get("return_to"))
 	again := query.Get("prompt") == "login"
-	session, err := d.identify(r.Context(), v)
+	session, err := d.identify(v)
 	if err != nil {
 		d.fail(w, r, v, err)
 		return

@@ -30,6 +30,25 @@ const maxDecodings = 8
 // escaped, without the query.
 func AmbiguousPath(rawPath string) bool { return pathFlaws(rawPath)&anyFlaw != 0 }
 
+// credulousPath is what the most credulous reader makes of an escaped path: it
+// decodes as often as there is anything to decode, takes letters of full width
+// for ASCII, and drops blanks and dots at the end of a segment.
+func credulousPath(rawPath string) string {
+	segments := strings.Split(strings.Map(narrow, plainestPath(rawPath)), "/")
+	for i, segment := range segments {
+		segments[i] = strings.TrimRight(segment, " .\u00a0")
+	}
+	return strings.Join(segments, "/")
+}
+
+// narrow returns the ASCII character that one of full width stands for.
+func narrow(c rune) rune {
+	if c >= '！' && c <= '～' {
+		return c - '！' + '!'
+	}
+	return c
+}
+
 // BelowPrefix reports whether a decoded path is the gateway's own: the prefix
 // itself or anything below it.
 func BelowPrefix(path, prefix string) bool {

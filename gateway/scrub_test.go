@@ -234,6 +234,41 @@ func TestScrubTrailersHTTP2(t *testing.T) {
 	}
 }
 
+// A proxy may announce trailers while the body is still read: with methods that
+// have no body there are none, before its end and after.
+func TestScrubDropsTrailersOfBodilessMethods(t *testing.T) {
+	guard, left := gateway.NewHeaderGuard(nil), make(chan [2]int, 1)
+	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		guard.Scrub(r)
+		announced := len(r.Trailer)
+		_, _ = io.Copy(io.Discard, r.Body)
+		left <- [2]int{announced, len(r.Trailer)}
+	}))
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	defer front.Close()
+	plain := httptest.NewServer(front.Config.Handler)
+	defer plain.Close()
+	for method, want := range map[string][2]int{
+		"GET": {}, "DELETE": {}, "OPTIONS": {}, "PROPFIND": {}, "SEARCH": {}, "POST": {1, 1}, "PUT": {1, 1}, "PATCH": {1, 1},
+	} {
+		request, _ := http.NewRequest(method, front.URL, io.MultiReader(strings.NewReader("hello")))
+		request.Trailer = http.Header{"X-Checksum": {"123"}, "Remote-User": {"eve"}}
+		response, err := front.Client().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if got := <-left; got != want || response.ProtoMajor != 2 {
+			t.Errorf("HTTP/%d %s: %v trailers announced and read, want %v", response.ProtoMajor, method, got, want)
+		}
+		sendRaw(t, plain.Listener.Addr().String(), method+" / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Checksum\r\n\r\n5\r\nhello\r\n0\r\nX-Checksum: 123\r\nRemote-User: eve\r\n\r\n")
+		if got := <-left; got != want {
+			t.Errorf("HTTP/1.1 %s: %v trailers announced and read, want %v", method, got, want)
+		}
+	}
+}
+
 // What Go's own proxy does behind the guard, hop-by-hop removal included.
 func TestScrubBeforeReverseProxy(t *testing.T) {
 	upstream := httptest.NewServer(http.HandlerFunc(echo))
@@ -300,7 +335,7 @@ func FuzzScrub(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, field, value, connection, cookie string) {
 		guard := gateway.NewHeaderGuard([]string{"X-Webauth-User"})
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest("POST", "/", nil)
 		r.Header = http.Header{field: {value}, "Connection": {connection}, "Cookie": {cookie}, "Accept": {"*/*"}}
 		r.Trailer = http.Header{field: {value}}
 		guard.Scrub(r)

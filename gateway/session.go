@@ -31,18 +31,16 @@ type Session struct {
 	// same browser for the same address. This one is over; open streams live on
 	// with that one.
 	ReplacedBy string `json:"replaced_by,omitempty"`
-
-	// hash is the one the session is stored under.
-	hash string
 }
 
-// secretLength is that of a session's or a binding's secret, in bytes: 256
-// bits.
-const secretLength = 32
+const (
+	// secretLength is that of a session's or a binding's secret, in bytes: 256
+	// bits. secretTextLength is that of its text, in unpadded Base64.
+	secretLength     = 32
+	secretTextLength = (secretLength*8 + 5) / 6
+)
 
 func newSecret() string { return base64.RawURLEncoding.EncodeToString(randomBytes(secretLength)) }
-
-func sessionKey(hash string) string { return "session/" + hash }
 
 // sessionHash returns "" for "".
 func (e *Engine) sessionHash(secret string) string {
@@ -54,7 +52,7 @@ func (e *Engine) sessionHash(secret string) string {
 
 // live says whether the session is one at the time. Idle is compared with the
 // slack that LastSeen may be behind by, so that nobody is thrown out early.
-func (s *Session) live(now time.Time) bool {
+func (s *liveSession) live(now time.Time) bool {
 	return s.ReplacedBy == "" && now.Before(s.Expires) && now.Before(s.LastSeen.Add(s.Idle+touchEvery(s.Idle)))
 }
 
@@ -85,31 +83,32 @@ func (e *Engine) Open(ctx context.Context, in OpenSession) (Session, error) {
 		Site: in.Site.Host, Email: in.Email, Subject: subject, Method: in.Method, Request: in.Request,
 		SignedIn: now, LastSeen: now, Expires: now.Add(terms.Lifetime), Idle: terms.Idle,
 		Device: DescribeDevice(in.UserAgent), Network: in.ClientIP,
-		hash: e.sessionHash(in.Secret),
 	}
-	if err := store.Put(ctx, e.store, sessionKey(session.hash), terms.Lifetime, session); err != nil {
+	hash := e.sessionHash(in.Secret)
+	err = e.sessions.change(ctx, hash, terms.Lifetime, func(*Session) (*Session, error) { return &session, nil })
+	if err != nil {
 		return Session{}, fmt.Errorf("saving session: %w", err)
 	}
-	if err := e.replace(ctx, in.Site, in.Replaces, &session); err != nil {
+	if err := e.replace(ctx, in.Site, in.Replaces, session.Email, hash); err != nil {
 		return Session{}, err
 	}
 	return session, nil
 }
 
-// replace ends the session that another one follows in the same browser.
-func (e *Engine) replace(ctx context.Context, site *Site, secret string, next *Session) error {
+// replace ends the session that another one, of the address and with the hash,
+// follows in the same browser.
+func (e *Engine) replace(ctx context.Context, site *Site, secret, email, by string) error {
 	if secret == "" {
 		return nil
 	}
-	hash := e.sessionHash(secret)
-	err := store.Change(ctx, e.store, sessionKey(hash), time.Hour, func(old *Session) (*Session, error) {
+	err := e.sessions.change(ctx, e.sessionHash(secret), time.Hour, func(old *Session) (*Session, error) {
 		switch {
 		case old == nil || old.Site != site.Host:
 			return nil, ErrNoSession
-		case old.Email != next.Email:
+		case old.Email != email:
 			return nil, nil // nobody's streams live on
 		}
-		old.ReplacedBy = next.hash
+		old.ReplacedBy = by
 		return old, nil
 	})
 	if err != nil && !errors.Is(err, ErrNoSession) {
@@ -120,46 +119,56 @@ func (e *Engine) replace(ctx context.Context, site *Site, secret string, next *S
 }
 
 // Identify returns the live session of the site that the secret belongs to, or
-// ErrNoSession. It counts as activity.
+// ErrNoSession. It counts as activity. The session is shared: it must not be
+// changed.
 func (e *Engine) Identify(ctx context.Context, site *Site, secret string) (*Session, error) {
-	if len(secret) != base64.RawURLEncoding.EncodedLen(secretLength) {
-		return nil, ErrNoSession
-	}
-	session, err := e.session(ctx, e.sessionHash(secret))
+	session, err := e.identify(ctx, site, secret, e.now())
 	if err != nil {
 		return nil, err
 	}
-	if session.Site != site.Host {
-		return nil, ErrNoSession
-	}
-	e.touch(ctx, session)
-	return session, nil
+	return &session.Session, nil
 }
 
-// session loads a live session, or fails with ErrNoSession.
-func (e *Engine) session(ctx context.Context, hash string) (*Session, error) {
-	session, err := store.Load[Session](ctx, e.store, sessionKey(hash))
+func (e *Engine) identify(ctx context.Context, site *Site, secret string, now time.Time) (*liveSession, error) {
+	if len(secret) != secretTextLength {
+		return nil, ErrNoSession
+	}
+	sum := sumOf(secret)
+	hash := e.sessions.hashes.get(&sum)
+	known := hash != ""
+	if !known {
+		hash = e.sessionHash(secret)
+	}
+	session, err := e.sessions.load(ctx, hash)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, ErrNoSession
 	}
 	if err != nil {
-		return nil, fmt.Errorf("loading session: %w", err)
+		return nil, err
 	}
-	if !session.live(e.now()) {
+	if session.Site != site.Host || !session.live(now) {
 		return nil, ErrNoSession
 	}
-	session.hash = hash
-	return &session, nil
+	if !known { // only of sessions that there are: others would fill the memory
+		e.sessions.hashes.put(&sum, hash)
+	}
+	e.touch(ctx, session, now)
+	return session, nil
 }
+
+// touchTime bounds how long a request waits for LastSeen to be written.
+const touchTime = time.Second
 
 // touch notes that the session was used. Failing to is no reason to refuse
 // anybody: a full disk keeps serving those who are in.
-func (e *Engine) touch(ctx context.Context, s *Session) {
-	now := e.now()
-	if now.Sub(s.LastSeen) < touchEvery(s.Idle) || now.Unix() < e.touchAfter.Load() {
+func (e *Engine) touch(ctx context.Context, s *liveSession, now time.Time) {
+	if now.Sub(s.LastSeen) < touchEvery(s.Idle) || now.Unix() < e.touchAfter.Load() || !s.noting.CompareAndSwap(false, true) {
 		return
 	}
-	err := store.Change(ctx, e.store, sessionKey(s.hash), s.Expires.Sub(now), func(old *Session) (*Session, error) {
+	defer s.noting.Store(false)
+	writing, cancel := context.WithTimeout(ctx, touchTime)
+	defer cancel()
+	err := e.sessions.change(writing, s.hash, s.Expires.Sub(now), func(old *Session) (*Session, error) {
 		if old == nil || old.ReplacedBy != "" {
 			return nil, ErrNoSession // ended meanwhile: it must not come back
 		}
@@ -180,7 +189,7 @@ func (e *Engine) End(ctx context.Context, site *Site, secret string) error {
 	}
 	ctx, cancel := unhurried(ctx)
 	defer cancel()
-	err := store.Change(ctx, e.store, sessionKey(e.sessionHash(secret)), 0, func(old *Session) (*Session, error) {
+	err := e.sessions.change(ctx, e.sessionHash(secret), 0, func(old *Session) (*Session, error) {
 		if old == nil || old.Site != site.Host {
 			return nil, ErrNoSession
 		}
@@ -204,8 +213,15 @@ type user struct {
 
 // subject returns the random id of an address, which its first sign-in makes.
 func (e *Engine) subject(ctx context.Context, email string) (string, error) {
+	known, err := store.Load[user](ctx, e.store, "user/"+email)
+	if err == nil {
+		return known.Subject, nil
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return "", fmt.Errorf("loading the subject of an address: %w", err)
+	}
 	var subject string
-	err := store.Change(ctx, e.store, "user/"+email, 0, func(old *user) (*user, error) {
+	err = store.Change(ctx, e.store, "user/"+email, 0, func(old *user) (*user, error) {
 		if old == nil {
 			old = &user{Subject: base64.RawURLEncoding.EncodeToString(randomBytes(16))}
 		}

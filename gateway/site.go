@@ -33,8 +33,9 @@ type Site struct {
 	rules   []*Rule
 	groups  *Groups
 	guard   *HeaderGuard
-	// partlyPublic says that a request can be for no rule.
-	partlyPublic bool
+	// partlyPublic says that a request can be for no rule; loopback that the site
+	// is served in plain to this machine.
+	partlyPublic, loopback bool
 }
 
 // NewSite makes a site.
@@ -55,6 +56,7 @@ func NewSite(c SiteConfig) *Site {
 		}
 	}
 	s.guard = NewHeaderGuard(fields)
+	s.loopback = !s.https() && IsLoopbackName(s.Host)
 	return s
 }
 

@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"mime"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,21 +30,53 @@ type streams struct {
 	open   map[*stream]struct{}
 }
 
-// stream is one of them. end cuts it off.
+// stream is one of them, or a request that may become one.
 type stream struct {
 	host    string
 	session string // hash; changes where a step-up replaces the session
-	end     func()
+	// cancel ends the request, where the deadlines of its connection would not.
+	cancel context.CancelFunc
+	// control is that of the server's own writer: a server may wrap it in ones
+	// that move deadlines themselves, and are for the handler's goroutine alone.
+	control *http.ResponseController
+	// conn is the connection of an upgrade, which outlives the request.
+	conn net.Conn
+}
+
+// end cuts the stream off.
+func (st *stream) end() {
+	past := time.Unix(1, 0)
+	if st.conn != nil {
+		st.conn.SetDeadline(past)
+		go st.conn.Close() // with TLS it can take a while, and others wait for the lock
+		return
+	}
+	if st.cancel != nil {
+		st.cancel()
+	}
+	st.control.SetReadDeadline(past)
+	st.control.SetWriteDeadline(past)
 }
 
 func newStreams(n *Node) *streams {
 	return &streams{node: n, kick: make(chan struct{}, 1), open: make(map[*stream]struct{})}
 }
 
-func (s *streams) add(st *stream) {
+// add notes an open stream, whose answer is written to w.
+func (s *streams) add(st *stream, w http.ResponseWriter) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	st.control = http.NewResponseController(innermost(w))
 	s.open[st] = struct{}{}
+}
+
+// take goes on with the connection of an upgrade, and returns the one to hand on.
+func (s *streams) take(st *stream, conn net.Conn) net.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st.conn = conn
+	s.open[st] = struct{}{}
+	return &streamConn{Conn: conn, closed: func() { s.remove(st) }}
 }
 
 func (s *streams) remove(st *stream) {
@@ -89,7 +121,7 @@ func (s *streams) run(ctx context.Context) {
 // judge ends the streams whose session is over or may not enter any more.
 func (s *streams) judge(ctx context.Context) {
 	attachment := s.node.inForce()
-	var inUse []*Session
+	var inUse []*liveSession
 	for st, hash := range s.snapshot() {
 		session, keep := verdict(ctx, attachment, st.host, hash)
 		if !keep {
@@ -109,7 +141,7 @@ func (s *streams) judge(ctx context.Context) {
 
 // note counts open streams as activity of their sessions. It goes on beside the
 // judging, since a write may be slow and an end must not be.
-func (s *streams) note(ctx context.Context, attachment *Attachment, inUse []*Session) {
+func (s *streams) note(ctx context.Context, attachment *Attachment, inUse []*liveSession) {
 	if len(inUse) == 0 || !s.noting.CompareAndSwap(false, true) {
 		return
 	}
@@ -117,7 +149,7 @@ func (s *streams) note(ctx context.Context, attachment *Attachment, inUse []*Ses
 		defer s.noting.Store(false)
 		for _, session := range inUse {
 			if ctx.Err() == nil {
-				attachment.Engine.touch(ctx, session)
+				attachment.Engine.touch(ctx, session, attachment.Engine.now())
 			}
 		}
 	})
@@ -135,27 +167,22 @@ func (s *streams) snapshot() map[*stream]string {
 
 // verdict says whether a stream of the session with the hash may go on, and of
 // which session it is now. Where the store cannot tell, it goes on until it can.
-func verdict(ctx context.Context, attachment *Attachment, host, hash string) (session *Session, keep bool) {
+func verdict(ctx context.Context, attachment *Attachment, host, hash string) (session *liveSession, keep bool) {
 	if attachment == nil {
 		return nil, false
 	}
 	e := attachment.Engine
-	found, err := store.Load[Session](ctx, e.store, sessionKey(hash))
+	found, err := e.sessions.load(ctx, hash)
 	for range maxReplaced {
 		if err != nil || found.ReplacedBy == "" {
 			break
 		}
-		hash = found.ReplacedBy
-		found, err = store.Load[Session](ctx, e.store, sessionKey(hash))
+		found, err = e.sessions.load(ctx, found.ReplacedBy)
 	}
 	if err != nil {
 		return nil, !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrClosed)
 	}
-	if !found.live(e.now()) || !attachment.MayEnter(host, found.Email) {
-		return nil, false
-	}
-	found.hash = hash
-	return &found, true
+	return found, found.live(e.now()) && attachment.MayEnter(host, found.Email)
 }
 
 // maxReplaced is how many sign-ins one after the other a stream follows at once.
@@ -166,11 +193,12 @@ const maxReplaced = 100
 type upstreamWriter struct {
 	http.ResponseWriter
 	wrote bool
-	// isStream is called when the response turns out to be one.
-	isStream func()
-	// hijacked is called with the connection of an upgrade, and returns the one
-	// to hand on.
-	hijacked func(net.Conn) net.Conn
+	// streams is set where the request was admitted by a session, and stream says
+	// which. noted says that it is among the open ones, hijacked that its
+	// connection was taken over.
+	streams         *streams
+	stream          stream
+	noted, hijacked bool
 }
 
 func (w *upstreamWriter) before(status int) {
@@ -180,12 +208,34 @@ func (w *upstreamWriter) before(status int) {
 		return // informational: the answer is still to come
 	}
 	w.wrote = true
-	if w.isStream == nil || len(header["Content-Type"]) == 0 {
-		return
+	if w.streams != nil && isEventStream(header["Content-Type"]) {
+		w.note()
 	}
-	if kind, _, _ := mime.ParseMediaType(header["Content-Type"][0]); kind == "text/event-stream" {
-		w.isStream()
+}
+
+func (w *upstreamWriter) note() {
+	w.noted = true
+	w.streams.add(&w.stream, w.ResponseWriter)
+}
+
+// endless are the media types of answers that go on until somebody ends them.
+var endless = [...]string{
+	"text/event-stream", "application/x-ndjson", "application/ndjson", "application/jsonl",
+	"application/stream+json", "application/json-seq", "multipart/x-mixed-replace",
+}
+
+// isEventStream reads a Content-Type with any parameters, well formed or not.
+func isEventStream(contentType []string) bool {
+	for _, value := range contentType {
+		media, _, _ := strings.Cut(value, ";")
+		media = trimBlanks(media)
+		for _, one := range endless {
+			if len(one) == len(media) && equalFoldASCII(media, one) {
+				return true
+			}
+		}
 	}
+	return false
 }
 
 func (w *upstreamWriter) WriteHeader(status int) {
@@ -220,8 +270,9 @@ func (w *upstreamWriter) FlushError() error {
 func (w *upstreamWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	StripOwnSetCookies(w.Header())
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	if err == nil && w.hijacked != nil {
-		conn = w.hijacked(conn)
+	if err == nil && w.streams != nil {
+		w.hijacked = true
+		conn = w.streams.take(&w.stream, conn)
 	}
 	return conn, buffered, err
 }
@@ -232,49 +283,49 @@ func (w *upstreamWriter) after() {
 	if !w.wrote {
 		StripOwnSetCookies(w.Header())
 	}
+	if w.noted && !w.hijacked {
+		w.streams.remove(&w.stream)
+	}
 }
 
 // Unwrap is for http.ResponseController.
 func (w *upstreamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// passOn passes an admitted request on, as an open stream where it is one.
-func (s *streams) passOn(w http.ResponseWriter, r *http.Request, site *Site, session *Session, next func(http.ResponseWriter, *http.Request) error) error {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	// The deadlines are set on the server's own writer: a server may wrap it in
-	// ones that move deadlines themselves, and are for the handler's goroutine alone.
-	control := http.NewResponseController(innermost(w))
-	st := &stream{host: site.Host, session: session.hash}
-	st.end = func() {
-		cancel()
-		past := time.Unix(1, 0)
-		control.SetReadDeadline(past)
-		control.SetWriteDeadline(past)
+// writer returns the writer of a request that is passed on: that of the visit,
+// but for a further directive.
+func (v *visit) writer(w http.ResponseWriter) *upstreamWriter {
+	out := &v.out
+	if out.ResponseWriter != nil {
+		out = new(upstreamWriter)
 	}
-	hijacked := false
-	defer func() {
-		if !hijacked {
-			s.remove(st)
-		}
-	}()
-	out := &upstreamWriter{ResponseWriter: w, isStream: func() { s.add(st) }}
-	out.hijacked = func(conn net.Conn) net.Conn {
-		hijacked = true
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.open[st] = struct{}{}
-		st.end = func() {
-			conn.SetDeadline(time.Unix(1, 0))
-			go conn.Close() // with TLS it can take a while, and others wait for the lock
-		}
-		return &streamConn{Conn: conn, closed: func() { s.remove(st) }}
-	}
-	if kind := KindOf(r); kind == Upgrade || kind == GRPC {
-		s.add(st)
-	}
-	defer out.after()
-	return next(out, r.WithContext(ctx))
+	out.ResponseWriter = w
+	return out
 }
+
+// passOn passes an admitted request on, as an open stream where it is one.
+func (d *Door) passOn(w http.ResponseWriter, r *http.Request, v *visit, server Server) error {
+	out := v.writer(w)
+	out.streams = d.engine.node.streams
+	out.stream = stream{host: v.Site.Host, session: v.session.hash}
+	defer out.after()
+	r = v.toldOf(r)
+	kind := KindOf(r)
+	if kind == Upgrade || kind == GRPC || !endsByDeadline(r) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		out.stream.cancel = cancel
+		r = r.WithContext(ctx)
+	}
+	if kind == Upgrade || kind == GRPC {
+		out.note()
+	}
+	return server.Next(out, r)
+}
+
+// endsByDeadline says whether a deadline of its connection or stream cancels a
+// request, as net/http does where no body is left to read. A context of its own
+// would cost as much as all else here.
+func endsByDeadline(r *http.Request) bool { return r.ProtoMajor < 3 && r.ContentLength == 0 }
 
 func innermost(w http.ResponseWriter) http.ResponseWriter {
 	for {

@@ -314,3 +314,67 @@ func TestPlainAnswersAreLeftAlone(t *testing.T) {
 		t.Errorf("%d bytes", got)
 	}
 }
+
+// Where nothing is sent any more, the deadlines of the connection have to end
+// the request upstream too, over every version of HTTP.
+func TestSilentEventStreamEnds(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []struct {
+		name, method, contentType string
+		http2                     bool
+	}{
+		{"HTTP/1.1", "GET", "text/event-stream", false},
+		{"HTTP/2", "GET", "text/event-stream", true},
+		{"HTTP/1.1 POST", "POST", "Text/Event-Stream ; x", false},
+		{"HTTP/2 POST", "POST", "text/event-stream", true},
+		{"lines of JSON", "GET", "application/x-ndjson", false},
+		{"pictures", "GET", "multipart/x-mixed-replace; boundary=x", true},
+	} {
+		t.Run(kind.name, func(t *testing.T) {
+			t.Parallel()
+			over := make(chan struct{})
+			site := gatewaytest.New(t, gatewaytest.Options{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", kind.contentType)
+				io.WriteString(w, "first")
+				http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+				close(over)
+			})})
+			server := httptest.NewUnstartedServer(site.Handler())
+			server.EnableHTTP2 = kind.http2
+			server.StartTLS()
+			defer server.Close()
+			b := site.Browser()
+			b.SignIn(ann)
+			var body io.Reader
+			if kind.method == "POST" {
+				body = strings.NewReader("a body that nobody reads")
+			}
+			request, err := http.NewRequest(kind.method, server.URL+"/", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Host = site.Host
+			request.Header.Set("Cookie", gateway.SessionCookie+"="+b.Cookie(gateway.SessionCookie))
+			response, err := server.Client().Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if (response.ProtoMajor == 2) != kind.http2 || response.StatusCode != 200 {
+				t.Fatalf("%s, status %d", response.Proto, response.StatusCode)
+			}
+			if _, err := io.ReadFull(response.Body, make([]byte, len("first"))); err != nil {
+				t.Fatal(err)
+			}
+			b.SignOut()
+			wantEnded(t, "the request upstream", over)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				io.Copy(io.Discard, response.Body)
+			}()
+			wantEnded(t, "the answer", ended)
+		})
+	}
+}

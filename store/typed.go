@@ -3,15 +3,19 @@ package store
 import (
 	"bytes"
 	"context"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 )
 
+// Records are stored as JSON, or, where a type says how (encoding.BinaryMarshaler
+// and BinaryUnmarshaler), in a form of its own.
+
 // Load returns the record of type T under key. Where there is none, the error
-// is ErrNotFound; a stored value that is not the JSON of a T is another error,
-// never taken for a missing one.
+// is ErrNotFound; a stored value that is not a T is another error, never taken
+// for a missing one.
 func Load[T any](ctx context.Context, s Store, key string) (T, error) {
 	var v T
 	data, err := s.Get(ctx, key)
@@ -25,10 +29,10 @@ func Load[T any](ctx context.Context, s Store, key string) (T, error) {
 	return v, nil
 }
 
-// Put stores v under key as JSON, whatever was there before, for keep (see
+// Put stores v under key, whatever was there before, for keep (see
 // Store.Update; 0 is for ever).
 func Put[T any](ctx context.Context, s Store, key string, keep time.Duration, v T) error {
-	data, err := json.Marshal(v)
+	data, err := encode(v)
 	if err == nil {
 		err = s.Update(ctx, key, keep, func([]byte) ([]byte, error) { return data, nil })
 	}
@@ -41,8 +45,8 @@ func Put[T any](ctx context.Context, s Store, key string, keep time.Duration, v 
 // Change replaces the record of type T under key by what fn makes of it,
 // atomically, under the rules of Store.Update: fn may run more than once. It
 // gets nil where there is no record, may change the one it is given, and
-// deletes it by returning nil. A stored value that is not the JSON of a T is an
-// error: fn does not run and the value stays. Where fn returns an error,
+// deletes it by returning nil. A stored value that is not a T is an error: fn does
+// not run and the value stays. Where fn returns an error,
 // nothing is changed and errors.Is finds it in what Change returns.
 func Change[T any](ctx context.Context, s Store, key string, keep time.Duration, fn func(old *T) (*T, error)) error {
 	err := s.Update(ctx, key, keep, func(data []byte) ([]byte, error) {
@@ -57,7 +61,7 @@ func Change[T any](ctx context.Context, s Store, key string, keep time.Duration,
 		if err != nil || v == nil {
 			return nil, err
 		}
-		return json.Marshal(v)
+		return encode(v)
 	})
 	if err != nil {
 		return fmt.Errorf("changing %T: %w", *new(T), err)
@@ -74,9 +78,22 @@ func Delete(ctx context.Context, s Store, key string) error {
 	return nil
 }
 
+func encode(v any) ([]byte, error) {
+	if own, ok := v.(encoding.BinaryMarshaler); ok {
+		return own.MarshalBinary()
+	}
+	return json.Marshal(v)
+}
+
 // decode refuses null too: JSON would quietly make a zero record of it. The
 // errors name the type and not the key, which may hold an address.
 func decode(data []byte, v any) error {
+	if own, ok := v.(encoding.BinaryUnmarshaler); ok {
+		if err := own.UnmarshalBinary(data); err != nil {
+			return fmt.Errorf("stored value does not parse: %w", err)
+		}
+		return nil
+	}
 	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
 		return errors.New("stored value is null")
 	}

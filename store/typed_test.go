@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -15,7 +17,7 @@ type record struct {
 	Count int    `json:"count"`
 }
 
-func open(t *testing.T) store.Store {
+func open(t testing.TB) store.Store {
 	t.Helper()
 	s, err := badgerstore.Open(badgerstore.Config{InMemory: true})
 	if err != nil {
@@ -115,4 +117,35 @@ func TestUnreadable(t *testing.T) {
 			t.Errorf("%q became %q, %v", bad, got, err)
 		}
 	}
+}
+
+// FuzzLoad reads bytes that may be no record: an error, or what their JSON says,
+// and never a change by a function that was given something else.
+func FuzzLoad(f *testing.F) {
+	for _, value := range []string{`{"name":"a","count":1}`, `{"NAME":"a"}`, `{"count":1e99}`, `{}`, " null ", "null", "", "[]", `"x"`, `{"name":`, `{"name":"a"}{"name":"b"}`, "\x00", "\xff"} {
+		f.Add([]byte(value))
+	}
+	ctx, s := context.Background(), open(f)
+	f.Fuzz(func(t *testing.T, value []byte) {
+		if value == nil {
+			value = []byte{}
+		}
+		if err := s.Update(ctx, "r", 0, func([]byte) ([]byte, error) { return value, nil }); err != nil {
+			t.Skip() // larger than a value may be
+		}
+		var want record
+		sound := json.Unmarshal(value, &want) == nil && string(bytes.TrimSpace(value)) != "null"
+		got, err := store.Load[record](ctx, s, "r")
+		if (err == nil) != sound || err == nil && got != want || errors.Is(err, store.ErrNotFound) {
+			t.Errorf("%q loads as %+v, %v", value, got, err)
+		}
+		ran := false
+		err = store.Change(ctx, s, "r", 0, func(old *record) (*record, error) {
+			ran = true
+			return old, nil
+		})
+		if ran != sound || (err == nil) != sound {
+			t.Errorf("%q was changed: %t, %v", value, ran, err)
+		}
+	})
 }

@@ -73,8 +73,9 @@ type Site struct {
 
 // configuration is what a reload replaces.
 type configuration struct {
-	door  *gateway.Door
-	sites map[string]*gateway.Site
+	door   *gateway.Door
+	sites  map[string]*gateway.Site
+	prefix string
 }
 
 // New runs a site until the test ends.
@@ -180,7 +181,8 @@ func (s *Site) load() {
 		sites[c.Host] = gateway.NewSite(c)
 	}
 	s.Engine = engine
-	s.current.Store(&configuration{gateway.NewDoor(engine), sites})
+	filled, _ := config.WithDefaults()
+	s.current.Store(&configuration{gateway.NewDoor(engine), sites, filled.Prefix})
 	next := &gateway.Attachment{Engine: engine, Transport: s.Mails, MayEnter: func(host, address string) bool {
 		return sites[host] != nil && sites[host].MayEnter(address)
 	}}
@@ -367,12 +369,7 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 	}
 	in := gateway.Incoming{
 		Site: site, ClientIP: take(r, "Test-Client-Ip"), TrustedProxy: take(r, "Test-Trusted") != "",
-		SkipLog: func() { s.skipped.Add(1) },
-		Next: func(w http.ResponseWriter, r *http.Request) error {
-			s.reached.Add(1)
-			s.options.Upstream.ServeHTTP(w, r)
-			return nil
-		},
+		Server: &around{site: s},
 	}
 	if take(r, "Test-Plain") == "" {
 		r.TLS = &tls.ConnectionState{}
@@ -380,20 +377,36 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 	if peer := take(r, "Test-Peer"); peer != "" {
 		r.RemoteAddr = peer
 	}
-	var identity gateway.Identity
-	in.Admitted = func(id gateway.Identity) { identity = id }
-	in.Expand = func(value string) string {
-		return strings.NewReplacer("{http.auth.user.email}", identity.Email, "{http.auth.user.method}", identity.Method).Replace(value)
-	}
 	in.Rules = s.options.Rules
 	original, url := *r, *r.URL
 	in.Original, original.URL = &original, &url
 	if s.options.Rewrite != nil {
 		s.options.Rewrite(r)
 	}
+	if gateway.HoldsToken(in.Original, current.prefix) {
+		s.skipped.Add(1)
+	}
 	if err := current.door.Handle(w, r, in); err != nil {
 		s.t.Errorf("upstream: %v", err)
 	}
+}
+
+// around is the gateway.Server of one request.
+type around struct {
+	site     *Site
+	identity gateway.Identity
+}
+
+func (a *around) Admitted(id gateway.Identity) { a.identity = id }
+
+func (a *around) Expand(value string) string {
+	return strings.NewReplacer("{http.auth.user.email}", a.identity.Email, "{http.auth.user.method}", a.identity.Method).Replace(value)
+}
+
+func (a *around) Next(w http.ResponseWriter, r *http.Request) error {
+	a.site.reached.Add(1)
+	a.site.options.Upstream.ServeHTTP(w, r)
+	return nil
 }
 
 // take reads a header and removes it.

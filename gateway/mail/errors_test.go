@@ -3,6 +3,8 @@ package mail_test
 import (
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/postern-auth/postern/gateway/mail"
 )
@@ -28,4 +30,26 @@ func TestClean(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", words, got, want)
 		}
 	}
+}
+
+// FuzzClean puts a code and a token into a mail server's words: neither may stay.
+func FuzzClean(f *testing.F) {
+	for _, words := range []string{"", "5.7.1 refused", "authentication-required ", "=?utf-8?q?", "a\r\nb", strings.Repeat("é", 300), "1", "-", "\x00"} {
+		f.Add(words, " ")
+	}
+	const code, letters, token = "907214", "XKCVBN", "GmDGJ78967Dj7kbDAsQx2Lw0ptzb3F1nZrVhUyEoMiTcKa5XqYsWdR"
+	f.Fuzz(func(t *testing.T, before, after string) {
+		for _, secret := range []string{code, letters, token} {
+			got := mail.Clean(before + secret + after)
+			if strings.Contains(before+after, secret) {
+				return
+			}
+			if strings.Contains(got, secret) {
+				t.Errorf("%q, %q: %q", before, after, got)
+			}
+			if n := utf8.RuneCountInString(got); n > 203 || strings.ContainsFunc(got, unicode.IsControl) {
+				t.Errorf("%q, %q: %q, of %d characters", before, after, got, n)
+			}
+		}
+	})
 }

@@ -49,6 +49,9 @@ func (s *Store) openFolder() (*badger.DB, error) {
 		}
 		return nil, advise(s.cfg.Dir, err)
 	}
+	if !locked(s.cfg.Dir) {
+		s.warnOfLostLog()
+	}
 	db, err := openBadger(s.options())
 	// A kill between the making of a log file and its first byte. The first
 	// attempt has repaired it.

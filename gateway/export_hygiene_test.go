@@ -1,6 +1,0 @@
-package gateway
-
-// For the tests outside the package.
-var (
-	StripOwnCookies = stripOwnCookies
-)

@@ -1,0 +1,31 @@
+package gateway
+
+// For the tests outside the package.
+var (
+	StripOwnCookies = stripOwnCookies
+)
+
+// MaxSessionsKept is how many sessions are kept in memory at most.
+const MaxSessionsKept = stripes * 2 * maxYoung
+
+// SessionsKept is how many sessions are kept in memory.
+func SessionsKept(n *Node) (kept int) {
+	for i := range n.sessions.shards {
+		shard := &n.sessions.shards[i]
+		shard.mu.RLock()
+		kept += len(shard.young) + len(shard.old)
+		shard.mu.RUnlock()
+	}
+	return kept
+}
+
+// ForgetSessions has all sessions read from the store again.
+func ForgetSessions(n *Node) {
+	for i := range n.sessions.shards {
+		shard := &n.sessions.shards[i]
+		shard.mu.Lock()
+		shard.young, shard.old = nil, nil
+		shard.changes++
+		shard.mu.Unlock()
+	}
+}

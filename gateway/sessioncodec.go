@@ -1,0 +1,81 @@
+package gateway
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// sessionFormat is the first byte of a stored session. Sessions are many, and are
+// read on the way of a request, so they are stored shortly.
+const sessionFormat = 1
+
+var errSessionRecord = errors.New("not a session record")
+
+// AppendBinary implements encoding.BinaryAppender: each text with its length
+// before it, times in nanoseconds since 1970.
+func (s Session) AppendBinary(to []byte) ([]byte, error) {
+	to = append(to, sessionFormat)
+	for _, text := range s.texts() {
+		to = binary.AppendUvarint(to, uint64(len(*text)))
+		to = append(to, *text...)
+	}
+	for _, at := range s.times() {
+		to = binary.AppendVarint(to, at.UnixNano())
+	}
+	return binary.AppendVarint(to, int64(s.Idle)), nil
+}
+
+// MarshalBinary implements encoding.BinaryMarshaler.
+func (s Session) MarshalBinary() ([]byte, error) { return s.AppendBinary(make([]byte, 0, 256)) }
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler. It takes JSON too.
+func (s *Session) UnmarshalBinary(data []byte) error {
+	if len(data) > 0 && data[0] == '{' {
+		return json.Unmarshal(data, s)
+	}
+	if len(data) == 0 || data[0] != sessionFormat {
+		return errSessionRecord
+	}
+	rest := string(data[1:]) // one copy for all texts
+	for _, text := range s.texts() {
+		length, n := uvarint(rest)
+		if n <= 0 || length > uint64(len(rest)-n) {
+			return errSessionRecord
+		}
+		*text, rest = rest[n:n+int(length)], rest[n+int(length):]
+	}
+	for _, at := range s.times() {
+		nanoseconds, n := varint(rest)
+		if n <= 0 {
+			return errSessionRecord
+		}
+		*at, rest = time.Unix(0, nanoseconds).UTC(), rest[n:]
+	}
+	idle, n := varint(rest)
+	if n <= 0 || n != len(rest) {
+		return errSessionRecord
+	}
+	s.Idle = time.Duration(idle)
+	return nil
+}
+
+// texts and times are the fields in the order of the record. A new one goes to
+// the end of the record, with a format of its own.
+func (s *Session) texts() [8]*string {
+	return [...]*string{&s.Site, &s.Email, &s.Subject, &s.Method, &s.Device, &s.Network, &s.Request, &s.ReplacedBy}
+}
+
+func (s *Session) times() [3]*time.Time { return [...]*time.Time{&s.SignedIn, &s.LastSeen, &s.Expires} }
+
+// uvarint and varint are those of encoding/binary, for a string.
+func uvarint(s string) (uint64, int) {
+	var buffer [binary.MaxVarintLen64]byte
+	return binary.Uvarint(buffer[:copy(buffer[:], s)])
+}
+
+func varint(s string) (int64, int) {
+	var buffer [binary.MaxVarintLen64]byte
+	return binary.Varint(buffer[:copy(buffer[:], s)])
+}

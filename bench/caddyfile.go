@@ -44,6 +44,16 @@ func fullSite() string {
 	`+proxy)
 }
 
+// headersSite sets what Postern sets, without knowing anybody: what the headers
+// alone cost in Caddy's proxy, whoever sets them.
+func headersSite() string {
+	return caddyfile("", `request_header Remote-User ann@example.com
+	request_header Remote-Email ann@example.com
+	request_header Remote-Groups staff
+	request_header X-Webauth-User ann@example.com
+	request_header X-Postern-Jwt-Assertion `+strings.Repeat("x", 100)+"."+strings.Repeat("x", 400)+"."+strings.Repeat("x", 86)+"\n"+proxy)
+}
+
 // basicAuthSite asks for a password. A Caddyfile always turns on the cache of
 // passwords that were right, so that bcrypt is not computed for each request.
 func basicAuthSite(hash string) string {

@@ -175,8 +175,8 @@ func secureHeaders(h http.Header) {
 
 // show answers with a page.
 func (d *Door) show(w http.ResponseWriter, r *http.Request, v *visit, status int, view pages.View) {
-	var body bytes.Buffer
-	if err := pages.Render(&body, view); err != nil {
+	body := bytes.NewBuffer(make([]byte, 0, pages.TypicalSize))
+	if err := pages.Render(body, view); err != nil {
 		d.engine.log.Error("page cannot be drawn", "site", v.Site.Host, "error", err)
 		status = http.StatusInternalServerError
 		body.Reset()

@@ -147,6 +147,9 @@ type Account struct {
 // template and its view do not fit.
 func Render(w io.Writer, view View) error { return render(w, view) }
 
+// TypicalSize is about that of a page, in bytes, for who collects one.
+const TypicalSize = 12 << 10
+
 // ContentSecurityPolicy is the value of that header for every page: nothing but
 // the page's own style and script, which it names by hash. It has no
 // form-action, which browsers apply to the redirects after a form too.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"sync"
 )
 
 //go:embed templates
@@ -41,9 +42,10 @@ func parsePages() map[string]*template.Template {
 }
 
 func pageFuncs() template.FuncMap {
+	var styleElement, scriptElement any = template.HTML("<style>" + style + "</style>"), template.HTML("<script>" + script + "</script>")
 	return template.FuncMap{
-		"style":   func() template.HTML { return template.HTML("<style>" + style + "</style>") },
-		"script":  func() template.HTML { return template.HTML("<script>" + script + "</script>") },
+		"style":   func() any { return styleElement },
+		"script":  func() any { return scriptElement },
 		"span":    span,
 		"seconds": seconds,
 		"stamp":   stamp,
@@ -55,6 +57,9 @@ func pageFuncs() template.FuncMap {
 	}
 }
 
+// drawn are buffers of about the size of a page.
+var drawn = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, 20<<10)) }}
+
 // render draws the whole page before it writes any of it: a visitor gets a page
 // or none, never half of one.
 func render(w io.Writer, view View) error {
@@ -62,8 +67,10 @@ func render(w io.Writer, view View) error {
 	if !ok {
 		return fmt.Errorf("no template for page %q", view.template())
 	}
-	var out bytes.Buffer
-	if err := page.Execute(&out, frame{Common: *view.common(), View: view}); err != nil {
+	out := drawn.Get().(*bytes.Buffer)
+	defer drawn.Put(out)
+	out.Reset()
+	if err := page.Execute(out, frame{Common: *view.common(), View: view}); err != nil {
 		return fmt.Errorf("drawing page %q: %w", view.template(), err)
 	}
 	_, err := out.WriteTo(w)

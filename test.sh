@@ -60,6 +60,8 @@ install() {
 	[ -x /usr/bin/chromium ] || missing+=(chromium)
 	[ -x /usr/sbin/exim4 ] || missing+=(exim4-daemon-light)
 	command -v npm >/dev/null || missing+=(nodejs npm) # for an SDK, which npm fetches
+	command -v curl >/dev/null || missing+=(curl) # for the examples of docs/headless.md, as is the next
+	command -v python3 >/dev/null || missing+=(python3)
 	if [ ${#missing[@]} = 0 ]; then
 		echo "nothing is missing"
 		return

@@ -83,6 +83,16 @@ func (n *NodeSDK) Call(method string, args ...any) NodeAnswer {
 	return answer
 }
 
+// NodeModules installs the SDK and returns the folder node_modules that has it.
+func NodeModules(t testing.TB) string {
+	t.Helper()
+	folder, err := installNodeSDK()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(folder, "node_modules")
+}
+
 // installNodeSDK installs what package-lock.json pins into a cache folder, once.
 var installNodeSDK = sync.OnceValues(func() (string, error) {
 	root, err := moduleRoot()

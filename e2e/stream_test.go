@@ -259,6 +259,7 @@ func TestStreamsThroughOldConfiguration(t *testing.T) {
 	for range 5 {
 		server.Reload(config)
 	}
+	time.Sleep(postern.Quiet) // Caddy closes idle connections of the old servers
 	socket.Echo(t, "hello")
 	// The sign-out is answered by another configuration than the WebSocket.
 	v.SignOut()

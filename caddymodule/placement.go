@@ -222,8 +222,8 @@ func (p placement) within(route caddyhttp.Route, prefix string) (placement, erro
 	if err != nil || len(sets) == 0 {
 		return p, err
 	}
-	inside, open := placement{loopback: p.loopback, blocked: p.blocked, route: p.route}, false
-	anyHost := false
+	inside, open, anyHost := p, false, false
+	inside.hosts = nil
 	for _, set := range sets {
 		if set.lets(prefix) {
 			open = true

@@ -661,14 +661,23 @@ func TestOneRequestTwoHandlers(t *testing.T) {
 		"the first goes on":             `{` + host + `,"handle":[` + auth + `]},{` + host + `,"terminal":true,"handle":[` + second + `,` + reply + `]}`,
 		"one chain":                     `{` + host + `,"terminal":true,"handle":[` + auth + `,` + second + `,` + reply + `]}`,
 		"one alone":                     `{` + host + `,"terminal":true,"handle":[` + second + `,` + reply + `]}`,
+		"two sites":                     `{` + host + `,"terminal":true,"handle":[` + second + `,` + reply + `]},{"match":[{"host":["other.localhost"]}],"terminal":true,"handle":[{"handler":"email_auth","allow":["bob@example.com"]}]}`,
+		"invoked twice, with a matcher": `{` + host + `,"terminal":true,"handle":[{"handler":"invoke","name":"for all"},{"handler":"invoke","name":"for all"},` + reply + `]}`,
 		"invoked twice":                 `{` + host + `,"terminal":true,"handle":[{"handler":"invoke","name":"door"},{"handler":"invoke","name":"door"},` + reply + `]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.t = t
+			named := ""
+			switch {
+			case strings.Contains(routes, `"door"`):
+				named = `"door":{"handle":[` + second + `]}`
+			case strings.Contains(routes, `"for all"`):
+				named = `"for all":{"match":[{"path":["/*"]}],"handle":[` + second + `]}`
+			}
 			config := `{"admin":{"disabled":true,"config":{"persist":false}},"apps":{
 				"email_auth":{"store":{"folder":"` + w.folder + `/store"},"mail_dir":"` + w.folder + `/mails","limits":{"mails":{"count":100,"window":"1m"}}},
 				"http":{"grace_period":"1s","servers":{"srv":{"listen":["127.0.0.1:` + w.port + `"],"automatic_https":{"disable":true},
-				"named_routes":{"door":{"handle":[` + second + `]}},"routes":[` + routes + `]}}}}}`
+				"named_routes":{` + named + `},"routes":[` + routes + `]}}}}}`
 			if err := caddy.Load([]byte(config), true); err != nil {
 				t.Fatal(err)
 			}

@@ -98,8 +98,9 @@ func (e *Engine) judgeDelivery(d *delivery, queued *queuedMail, decoy bool, wait
 	case err == nil && wait > 0:
 		d.postponed = true
 		return false, wait
-	case err == nil && decoy:
-		return true, 0 // in silence: nobody is told that the address was refused
+	case err == nil && decoy: // visitors are not told, operators are
+		log.Info("not mailed", "reason", "its address may not enter: no directive of the site admits it")
+		return true, 0
 	case err == nil:
 		log.Info("mailed", "seconds", e.now().Sub(queued.Queued).Round(time.Millisecond).Seconds())
 		return true, 0

@@ -103,7 +103,7 @@ func checkSend(in *headlesspb.SendPasswordlessRequest) *failure {
 	switch in.GetTemplate() {
 	case headlesspb.TemplateType_UNSPECIFIED, headlesspb.TemplateType_SIGNIN, headlesspb.TemplateType_SIGNUP:
 	default:
-		return violation("template", "enum", "template: write SIGNIN or SIGNUP")
+		return badTemplate()
 	}
 	if f := checkText("magiclink_auth_uri", in.GetMagiclinkAuthUri(), false, maxMagicLink); f != nil {
 		return f
@@ -115,6 +115,10 @@ func checkSend(in *headlesspb.SendPasswordlessRequest) *failure {
 		return violation("expires_in", "range", fmt.Sprintf("expires_in: write %d to %d seconds", minExpiresIn, maxExpiresIn))
 	}
 	return checkVariables(in.TemplateVariables)
+}
+
+func badTemplate() *failure {
+	return violation("template", "enum", "template: write SIGNIN or SIGNUP")
 }
 
 func checkVariables(variables map[string]string) *failure {

@@ -59,12 +59,12 @@ func TestToken(t *testing.T) {
 		for _, token := range []string{"", "x", "pca_x", p.token("shop") + "x"} {
 			bad := as(p, shop, token)
 			_, failed := bad.send(&pb.SendPasswordlessRequest{}) // malformed too: the token is asked for first
-			failed.want(t, 16, "UNAUTHENTICATED", "token")
+			failed.want(t, 16, "UNAUTHENTICATED", "the access token is missing, expired or revoked")
 			p.wantStatus(shop, http.StatusUnauthorized)
 			_, failed = bad.resend(&pb.ResendPasswordlessRequest{AuthRequestId: id})
-			failed.want(t, 16, "UNAUTHENTICATED", "token")
+			failed.want(t, 16, "UNAUTHENTICATED", "the access token is missing, expired or revoked")
 			_, failed = bad.verify(byCode(id, code))
-			failed.want(t, 16, "UNAUTHENTICATED", "token")
+			failed.want(t, 16, "UNAUTHENTICATED", "the access token is missing, expired or revoked")
 		}
 		_, failed := shop.verify(byCode(id, code))
 		if failed != nil {
@@ -72,7 +72,7 @@ func TestToken(t *testing.T) {
 		}
 		p.Advance(gateway.ClientTokenLife)
 		_, failed = shop.send(to("ann@example.com"))
-		failed.want(t, 16, "UNAUTHENTICATED", "token")
+		failed.want(t, 16, "UNAUTHENTICATED", "the access token is missing, expired or revoked")
 	})
 }
 
@@ -194,9 +194,9 @@ func TestWrongCodes(t *testing.T) {
 			_, failed = shop.verify(byCode(id, wrong(code, 1)))
 			failed.want(t, 3, "INVALID_CODE", "4 attempts left")
 		}
-		for n, left := range []string{"3", "2", "1", "0"} {
+		for n, left := range []string{"3 attempts", "2 attempts", "1 attempt", "0 attempts"} {
 			_, failed = shop.verify(byCode(id, wrong(code, n+2)))
-			failed.want(t, 3, "INVALID_CODE", left+" attempts left")
+			failed.want(t, 3, "INVALID_CODE", "invalid code, "+left+" left")
 		}
 		_, failed = shop.verify(byCode(id, wrong(code, 5)))
 		failed.want(t, 3, "INVALID_CODE", "0 attempts left") // the same again

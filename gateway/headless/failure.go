@@ -65,7 +65,7 @@ func failureOf(err error) (f *failure, known bool) {
 	case errors.As(err, &f):
 		return f, true
 	case errors.As(err, &wrong):
-		return &failure{kind: invalidCode, message: fmt.Sprintf("invalid code, %d attempts left", wrong.Left)}, true
+		return &failure{kind: invalidCode, message: "invalid code, " + attemptsLeft(wrong.Left)}, true
 	case errors.As(err, &limit):
 		return limited(limit.RetryAfter), true
 	case errors.As(err, &template):
@@ -83,11 +83,18 @@ func failureOf(err error) (f *failure, known bool) {
 	case errors.Is(err, gateway.ErrMalformed):
 		return violation("code", "format", "code: invalid, it is not of the form that the mail has"), true
 	case errors.Is(err, gateway.ErrToken):
-		return &failure{kind: unauthenticated, message: "an access token is needed: get one at /oauth/token"}, true
+		return &failure{kind: unauthenticated, message: "the access token is missing, expired or revoked: get one at /oauth/token"}, true
 	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrClosed), errors.Is(err, context.Canceled):
 		return &failure{kind: unavailable, message: "this is not possible right now", retryAfter: time.Minute}, true
 	}
 	return &failure{kind: internal, message: "something went wrong here"}, false
+}
+
+func attemptsLeft(n int) string {
+	if n == 1 {
+		return "1 attempt left"
+	}
+	return fmt.Sprintf("%d attempts left", n)
 }
 
 func limited(wait time.Duration) *failure {

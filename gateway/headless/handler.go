@@ -184,11 +184,15 @@ func (h *Handler) told(c *call, name string, err error) *failure {
 	if name != "" {
 		h.observe(client, name, f.errorCode)
 	}
-	if known {
-		h.log.Info("headless call refused", "call", name, "client", client, "id", c.id, "result", f.errorCode)
-	} else {
-		h.log.Error("headless call failed because of a fault", "call", name, "client", client, "id", c.id, "error", err)
+	log := h.log.With("call", name, "client", client, "request_id", c.id)
+	if !known {
+		log.Error("headless call failed because of a fault", "error", err)
+		return f
 	}
+	for _, v := range f.violations { // their descriptions may have what was sent
+		log = log.With("field", v.Field, "constraint", v.Constraint)
+	}
+	log.Info("headless call refused", "result", f.errorCode)
 	return f
 }
 

@@ -1,9 +1,12 @@
 package headless_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/postern-auth/postern/gateway"
+	"github.com/postern-auth/postern/gateway/headless"
 	pb "github.com/postern-auth/postern/gateway/headless/headlesspb"
 )
 
@@ -67,6 +71,9 @@ func TestJSON(t *testing.T) {
 		if status != http.StatusBadRequest || failed.field != field {
 			t.Errorf("%s: %d %s", body, status, content)
 		}
+		if field == "template" && failed.message != "template: write SIGNIN or SIGNUP" {
+			t.Errorf("%s: %s", body, content)
+		}
 	}
 	_, _, content := p.do(http.MethodPost, restVerify, `{"code":"123456","link_token":"x","auth_request_id":"y"}`, auth...)
 	readStatus(t, content).want(t, 3, "INVALID_ARGUMENT", "exclude each other")
@@ -88,6 +95,32 @@ func TestJSON(t *testing.T) {
 	}
 	if n := len(p.Mails.All()); n != 1 {
 		t.Errorf("%d mails, want 1", n)
+	}
+}
+
+// TestLogOfACall: the log has the request_id of the answer and the field that
+// was wrong, and never what was in it.
+func TestLogOfACall(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t, gateway.Config{})
+	var log bytes.Buffer
+	handler := headless.New(headless.Config{Engine: p.Engine, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	token := p.token("shop")
+	for body, field := range map[string]string{
+		`{"email":"hidden value"}`:                                                     "field=email ",
+		`{"email":"ann@example.com","template":"hidden value"}`:                        "field=template ",
+		`{"email":"ann@example.com","template_variables":{"otp":"hidden value"}}`:      "field=template_variables constraint=reserved ",
+		`{"email":"ann@example.com","magiclink_auth_uri":"https://hidden value.com/"}`: "field=magiclink_auth_uri ",
+	} {
+		log.Reset()
+		r := httptest.NewRequest(http.MethodPost, "https://login.example.com"+restSend, strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		handler.Handle(w, r, headless.Incoming{})
+		id := regexp.MustCompile(`"request_id":"(\w+)"`).FindStringSubmatch(w.Body.String())
+		if id == nil || !strings.Contains(log.String(), "request_id="+id[1]+" ") || !strings.Contains(log.String(), field) || strings.Contains(log.String(), "hidden") {
+			t.Errorf("%s is answered %s and logged %s", body, w.Body, &log)
+		}
 	}
 }
 

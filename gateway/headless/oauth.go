@@ -131,7 +131,7 @@ func (h *Handler) failOAuth(w http.ResponseWriter, r *http.Request, c *call, nam
 			w.Header().Set("WWW-Authenticate", "Basic")
 		}
 		h.observe("", name, "INVALID_CLIENT")
-		h.log.Warn("client refused", "call", name, "id", c.id, "network", c.clientIP)
+		h.log.Warn("client refused", "call", name, "request_id", c.id, "network", c.clientIP)
 	default:
 		f := h.told(c, name, err)
 		told = &oauthError{f.status, "server_error", f.message}

@@ -100,6 +100,9 @@ func decodeField(field protoreflect.FieldDescriptor, value json.RawMessage, into
 	one := into.ProtoReflect().New().Interface()
 	whole, _ := json.Marshal(map[string]json.RawMessage{name: value})
 	if err := protojson.Unmarshal(whole, one); err != nil {
+		if field.Enum() != nil { // template is the only one that a call takes
+			return badTemplate()
+		}
 		return violation(name, "type", fmt.Sprintf("%s: this is no %s", name, typeName(field)))
 	}
 	proto.Merge(into, one)
@@ -107,11 +110,8 @@ func decodeField(field protoreflect.FieldDescriptor, value json.RawMessage, into
 }
 
 func typeName(field protoreflect.FieldDescriptor) string {
-	switch {
-	case field.IsMap():
+	if field.IsMap() {
 		return "object of strings"
-	case field.Enum() != nil:
-		return string(field.Enum().Name())
 	}
 	return field.Kind().String()
 }

@@ -7,6 +7,7 @@ import (
 	html "html/template"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 	text "text/template"
 	"time"
@@ -85,7 +86,7 @@ func LoadAppMails(folder fs.FS) (*AppMails, error) {
 		if letter.rich, err = html.New(mail + ".html").Parse(source); err != nil {
 			return nil, err
 		}
-		if err := letter.try(); err != nil {
+		if err := letter.try(mail); err != nil {
 			return nil, err
 		}
 		mails.letters[mail] = letter
@@ -139,15 +140,27 @@ func readEither(folder, builtIn fs.FS, name string) (source string, isBuiltIn bo
 
 // try writes the mail with made-up values, in each form that credentials have.
 // Which variables requests will have is not known here.
-func (l *appLetter) try() error {
+func (l *appLetter) try(mail string) error {
 	l.missing("zero")
 	defer l.missing("error")
-	for _, m := range []AppMail{{Code: "123456", Link: "https://app.example.com/link?link_token=x"}, {Code: "123456"}, {Link: "https://app.example.com/"}} {
+	var bodies []string
+	for _, m := range []AppMail{
+		{Code: "123456", Link: "https://app.example.com/link?link_token=x"},
+		{Code: "654321", Link: "https://app.example.com/link?link_token=y"},
+		{Code: "123456"},
+		{Link: "https://app.example.com/"},
+	} {
 		m.AppName, m.Email, m.ExpiresIn = "Example", "ann@example.com", 5*time.Minute
 		m.Variables = map[string]string{"user_name": "Ann", "app_logo_url": "https://app.example.com/logo.png", "app_support_email": "help@example.com"}
-		if _, _, _, err := l.write(m); err != nil {
+		_, plain, rich, err := l.write(m)
+		if err != nil {
 			return err
 		}
+		bodies = append(bodies, plain+rich)
+	}
+	// Compared and not searched: a template may write a code in groups.
+	if bodies[0] == bodies[1] {
+		return fmt.Errorf("%s: the mail has neither the code nor the link: write {{.otp}} or {{.link}} in %[1]s.txt and %[1]s.html", mail)
 	}
 	return nil
 }
@@ -172,21 +185,32 @@ func (l *appLetter) write(m AppMail) (subject, plain, rich string, err error) {
 	values := m.values()
 	var out bytes.Buffer
 	if err := l.subject.Execute(&out, values); err != nil {
-		return "", "", "", &TemplateError{err.Error()}
+		return "", "", "", templateError(l.subject.Name(), err)
 	}
 	subject = oneLine(out.String())
 	out.Reset()
 	if err := l.plain.Execute(&out, values); err != nil {
-		return "", "", "", &TemplateError{err.Error()}
+		return "", "", "", templateError(l.plain.Name(), err)
 	}
 	if plain = strings.TrimSpace(out.String()); l.wrapped {
 		plain = wrap(plain)
 	}
 	out.Reset()
 	if err := l.rich.Execute(&out, values); err != nil {
-		return "", "", "", &TemplateError{err.Error()}
+		return "", "", "", templateError(l.rich.Name(), err)
 	}
 	return subject, plain + "\n", out.String(), nil
+}
+
+// missingKey is how text/template ends the error of a variable that is not there.
+var missingKey = regexp.MustCompile(`map has no entry for key "([^"\\]+)"$`)
+
+// templateError says which variable a file needs, or else what Go says.
+func templateError(file string, err error) *TemplateError {
+	if found := missingKey.FindStringSubmatch(err.Error()); found != nil {
+		return &TemplateError{file + " needs the variable " + found[1]}
+	}
+	return &TemplateError{err.Error()}
 }
 
 // oneLine is a text without what could begin another header.

@@ -95,7 +95,7 @@ func TestAppMailMissing(t *testing.T) {
 			t.Fatal(err)
 		}
 		var missing *pages.TemplateError
-		if _, _, _, err = mails.Render(pages.AppSignUp, appMail()); !errors.As(err, &missing) || !strings.Contains(err.Error(), "plan") {
+		if _, _, _, err = mails.Render(pages.AppSignUp, appMail()); !errors.As(err, &missing) || err.Error() != file+" needs the variable plan" {
 			t.Errorf("%s: %v", file, err)
 		}
 		if _, _, _, err = mails.Render(pages.AppSignIn, appMail()); err != nil {
@@ -124,6 +124,42 @@ func TestAppMailOptional(t *testing.T) {
 	m.Variables = map[string]string{"plan": "gold"}
 	if _, plain, _, err := mails.Render(pages.AppSignIn, m); err != nil || plain != "Plan gold.\n" {
 		t.Errorf("%q %v", plain, err)
+	}
+}
+
+// TestAppMailFault: what is not a missing variable is told as Go says it.
+func TestAppMailFault(t *testing.T) {
+	t.Parallel()
+	mails, err := pages.LoadAppMails(fstest.MapFS{"signin.txt": {Data: []byte(`{{with index . "plan"}}{{slice . 9}}{{end}}`)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := appMail()
+	m.Variables = map[string]string{"plan": "gold"}
+	var fault *pages.TemplateError
+	if _, _, _, err := mails.Render(pages.AppSignIn, m); !errors.As(err, &fault) || !strings.Contains(err.Error(), "signin.txt:1") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestAppMailWithoutCredentials: templates that leave out code and link are
+// refused, and those that have one of them in some form are not.
+func TestAppMailWithoutCredentials(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		plain, rich string
+		fine        bool
+	}{
+		{"Hello", "<p>Hello</p>", false},
+		{"{{if .otp}}Hello{{end}}", "<p>{{if .link}}Hello{{end}}</p>", false},
+		{"{{.otp}}", "<p>Hello</p>", true},
+		{"Hello", "<p>{{.link}}</p>", true},
+		{"{{if .otp}}{{slice .otp 0 3}} {{slice .otp 3}}{{end}}", "<p>Hello</p>", true},
+	} {
+		_, err := pages.LoadAppMails(fstest.MapFS{"signup.txt": {Data: []byte(test.plain)}, "signup.html": {Data: []byte(test.rich)}})
+		if test.fine && err != nil || !test.fine && (err == nil || !strings.Contains(err.Error(), "signup: the mail has neither the code nor the link: write {{.otp}} or {{.link}} in signup.txt and signup.html")) {
+			t.Errorf("%q and %q: %v", test.plain, test.rich, err)
+		}
 	}
 }
 

@@ -232,7 +232,7 @@ func TestTemplates(t *testing.T) {
 			in := to("ann@example.com")
 			for range 3 {
 				_, failed := shop.send(in)
-				failed.want(t, 3, "INVALID_ARGUMENT", "plan")
+				failed.want(t, 3, "INVALID_ARGUMENT", "the mail cannot be written: signin.txt needs the variable plan")
 				if failed != nil && failed.field != "template_variables" {
 					t.Errorf("%+v", failed)
 				}

@@ -71,6 +71,34 @@ func TestHeadlessDocs(t *testing.T) {
 	}
 }
 
+// TestHeadlessDocsTrial runs an example of docs/headless.md with the secret that
+// the document names, against the portal of examples/headless/Caddyfile.
+func TestHeadlessDocsTrial(t *testing.T) {
+	t.Parallel()
+	document, err := os.ReadFile("../docs/headless.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	caddyfile, err := os.ReadFile("../examples/headless/Caddyfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := section(t, string(document), "Examples")
+	portal, secret, found := strings.Cut(strings.TrimPrefix(strings.TrimSpace(fenced(t, examples, "text")), "export PORTAL="), " ")
+	if !found || !strings.Contains(string(caddyfile), "\n"+portal+" {\n") {
+		t.Fatalf("examples/headless/Caddyfile has no site %q", portal)
+	}
+	server := postern.Start(t, postern.Config{Sites: strings.Replace(string(caddyfile), portal, "http://localhost:$HTTP", 1)})
+	example := docExample{command: "sh", file: filepath.Join(t.TempDir(), "sign-in.sh"), env: []string{"PORTAL=" + server.Plain("localhost"), secret}}
+	if err := os.WriteFile(example.file, []byte(fenced(t, examples, "sh")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	example.run(t, true, func() string {
+		code, _ := appMail(t, server, "ann@example.com", 1)
+		return code
+	})
+}
+
 // section returns what is below a heading of the second level.
 func section(t *testing.T, document, heading string) string {
 	t.Helper()

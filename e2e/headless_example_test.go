@@ -59,8 +59,13 @@ http://localhost:$HTTP {
 	ann := newAppVisitor(t, origin)
 	ann.post("/sign-in", "email", "ann@example.com").want(200, "type the code")
 	code, link := appMail(t, server, "ann@example.com", 1)
-	ann.post("/sign-in/code", "code", otherCode(code, 1)).want(400, "4 attempts left")
-	newAppVisitor(t, origin).get("/sign-in/link?link_token="+link).want(400, "in the browser where you asked")
+	ann.post("/sign-in/code", "code", otherCode(code, 1)).want(400, "not the code of the newest mail")
+	stranger := newAppVisitor(t, origin).get("/sign-in/link?link_token=" + link)
+	stranger.want(400, "in the browser where you asked")
+	if strings.Contains(stranger.body, "/sign-in/code") || strings.Contains(stranger.body, "/sign-in/resend") {
+		t.Errorf("another browser is asked for a code: %s", stranger.body)
+	}
+	newAppVisitor(t, origin).post("/sign-in/code", "code", code).want(400, "Ask for a mail first")
 	ann.post("/sign-in/code", "code", code).want(200, "signed in as ann@example.com")
 	ann.post("/sign-out").want(200, "Send me a mail")
 
@@ -68,8 +73,10 @@ http://localhost:$HTTP {
 	ann.post("/sign-in/resend").want(200, "type the code")
 	_, link = appMail(t, server, "bob@example.com", 2)
 	ann.get("/sign-in/link?link_token="+link).want(200, "signed in as bob@example.com")
+	ann.get("/sign-in/link?link_token="+link).want(200, "signed in as bob@example.com")
+	ann.post("/sign-out").want(200, "Send me a mail")
 	ann.get("/sign-in/link?link_token="+link).want(400, "does not work any more")
-	ann.post("/sign-in", "email", "nonsense").want(400, "email")
+	ann.post("/sign-in", "email", "nonsense").want(400, "not an email address")
 }
 
 // appVisitor is a browser at an application without Postern in front.

@@ -172,7 +172,7 @@ func TestHeadlessREST(t *testing.T) {
 		blog.want("verify", map[string]any{"code": code, "auth_request_id": id}, 400, "AUTH_REQUEST_EXPIRED")
 		for n := range 5 {
 			answer := shop.want("verify", map[string]any{"code": otherCode(code, n+1), "auth_request_id": id}, 400, "INVALID_CODE")
-			if want := fmt.Sprintf("%d attempts left", 4-n); !strings.Contains(answer["message"].(string), want) {
+			if want := fmt.Sprintf("invalid code, %d attempt", 4-n); !strings.Contains(answer["message"].(string), want) {
 				t.Errorf("%v, want %s", answer, want)
 			}
 		}
@@ -370,7 +370,7 @@ func nodeSDK(t *testing.T, server *postern.Server, name, origin string) {
 	refused(9, "SAME_BROWSER_REQUIRED", "auth_request_id", verifyCall, map[string]any{"linkToken": link}, "another")
 	refused(9, "AUTH_REQUEST_EXPIRED", "auth request expired", verifyCall, map[string]any{"code": code}, "another")
 	for n := range 5 { // one that is repeated by the SDK would count twice
-		refused(3, "INVALID_CODE", fmt.Sprintf("%d attempts left", 4-n), verifyCall, map[string]any{"code": otherCode(code, n+1)}, id)
+		refused(3, "INVALID_CODE", fmt.Sprintf("invalid code, %d attempt", 4-n), verifyCall, map[string]any{"code": otherCode(code, n+1)}, id)
 	}
 	refused(8, "RATE_LIMITED", "seconds", verifyCall, map[string]any{"code": code}, id)
 	verified := good(verifyCall, map[string]any{"linkToken": link}, id)

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -87,7 +88,7 @@ func (a *app) send(w http.ResponseWriter, r *http.Request) {
 		"email": r.FormValue("email"), "magiclink_auth_uri": a.origin + "/sign-in/link",
 	}, &sent)
 	if err != nil {
-		fail(w, err, false)
+		fail(w, r, err)
 		return
 	}
 	a.setCookie(w, requestCookie, sent.ID, time.Hour) // resends make it live up to an hour
@@ -96,7 +97,7 @@ func (a *app) send(w http.ResponseWriter, r *http.Request) {
 
 func (a *app) resend(w http.ResponseWriter, r *http.Request) {
 	if err := a.postern.call(r.Context(), "resend", map[string]any{"auth_request_id": cookie(r, requestCookie)}, nil); err != nil {
-		fail(w, err, true)
+		fail(w, r, err)
 		return
 	}
 	http.Redirect(w, r, "/", http.StatusSeeOther)
@@ -107,8 +108,13 @@ func (a *app) code(w http.ResponseWriter, r *http.Request) {
 }
 
 // link is where the mailed link leads. A scanner that opens it has no cookie,
-// and uses nothing up.
+// and uses nothing up. Who opens it again is signed in already.
 func (a *app) link(w http.ResponseWriter, r *http.Request) {
+	if a.user(r) != "" && cookie(r, requestCookie) == "" {
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return
+	}
 	a.verify(w, r, map[string]any{"link_token": r.FormValue("link_token")})
 }
 
@@ -119,7 +125,7 @@ func (a *app) verify(w http.ResponseWriter, r *http.Request, answer map[string]a
 		Email string `json:"email"`
 	}
 	if err := a.postern.call(r.Context(), "verify", answer, &verified); err != nil {
-		fail(w, err, true)
+		fail(w, r, err)
 		return
 	}
 	session := rand.Text()
@@ -173,10 +179,16 @@ type postern struct {
 
 // refusal is an error that the API tells.
 type refusal struct {
-	Status  int
-	Message string `json:"message"`
-	Details []struct {
-		Code string `json:"error_code"`
+	Status     int
+	RetryAfter int    // seconds, or 0
+	Message    string `json:"message"` // for the log: it is in words of the API
+	Details    []struct {
+		Code       string `json:"error_code"`
+		Validation struct {
+			Fields []struct {
+				Field string `json:"field"`
+			} `json:"field_violations"`
+		} `json:"validation_error_info"`
 	} `json:"details"`
 }
 
@@ -187,6 +199,14 @@ func (e *refusal) code() string {
 		return ""
 	}
 	return e.Details[0].Code
+}
+
+// field is the one that was not right, or "".
+func (e *refusal) field() string {
+	if len(e.Details) == 0 || len(e.Details[0].Validation.Fields) == 0 {
+		return ""
+	}
+	return e.Details[0].Validation.Fields[0].Field
 }
 
 // call makes a call, with a new token where the one it has is none any more.
@@ -249,6 +269,7 @@ func (p *postern) do(r *http.Request, answer any) error {
 	if response.StatusCode != http.StatusOK {
 		refused := &refusal{Status: response.StatusCode, Message: response.Status}
 		_ = json.NewDecoder(response.Body).Decode(refused)
+		refused.RetryAfter, _ = strconv.Atoi(response.Header.Get("Retry-After"))
 		return refused
 	}
 	if answer == nil {
@@ -257,22 +278,54 @@ func (p *postern) do(r *http.Request, answer any) error {
 	return json.NewDecoder(response.Body).Decode(answer)
 }
 
-// fail tells a person what went wrong, in words of this application.
-func fail(w http.ResponseWriter, err error, waiting bool) {
+// fail tells a person what went wrong. The form for a code is shown only where
+// there is a sign-in request that it can belong to.
+func fail(w http.ResponseWriter, r *http.Request, err error) {
+	v := view{Waiting: cookie(r, requestCookie) != ""}
 	var refused *refusal
-	if !errors.As(err, &refused) || refused.Status >= 500 || refused.Status == http.StatusUnauthorized {
+	if errors.As(err, &refused) {
+		v.Problem = refused.words()
+		v.Waiting = v.Waiting && refused.code() != "AUTH_REQUEST_EXPIRED"
+	}
+	if v.Problem == "" {
 		log.Printf("postern: %v", err)
-		show(w, http.StatusBadGateway, view{Problem: "Signing in is not possible right now.", Waiting: waiting})
+		v.Problem = "Signing in is not possible right now."
+		show(w, http.StatusBadGateway, v)
 		return
 	}
-	text := map[string]string{
-		"INVALID_CODE":          "That code is not right: " + refused.Message + ".",
-		"AUTH_REQUEST_EXPIRED":  "That code or link does not work any more. Ask for another one.",
-		"SAME_BROWSER_REQUIRED": "Open the link in the browser where you asked for it, or type the code there.",
-		"RATE_LIMITED":          "That was too often: " + refused.Message + ".",
-		"INVALID_ARGUMENT":      "That cannot be right: " + refused.Message + ".",
-	}[refused.code()]
-	show(w, refused.Status, view{Problem: text, Waiting: waiting && refused.code() != "AUTH_REQUEST_EXPIRED"})
+	show(w, refused.Status, v)
+}
+
+// words is the refusal in words of this application, or "" where it is nothing
+// that a visitor can mend.
+func (e *refusal) words() string {
+	switch e.code() {
+	case "INVALID_CODE":
+		return "That is not the code of the newest mail. Please look again."
+	case "AUTH_REQUEST_EXPIRED":
+		return "That code or link does not work any more. Ask for another one."
+	case "SAME_BROWSER_REQUIRED":
+		return "Open the link in the browser where you asked for it, or type the code there."
+	case "RATE_LIMITED":
+		return "That was too often. Try again " + wait(e.RetryAfter) + "."
+	}
+	switch e.field() {
+	case "email":
+		return "That is not an email address."
+	case "code", "link_token":
+		return "That is not what the mail has. Copy the whole code, or open the link."
+	case "auth_request_id":
+		return "Ask for a mail first, in this browser."
+	}
+	return ""
+}
+
+// wait is how long seconds are, in minutes above one.
+func wait(seconds int) string {
+	if seconds <= 60 {
+		return "in a minute"
+	}
+	return fmt.Sprintf("in %d minutes", (seconds+59)/60)
 }
 
 type view struct {

@@ -21,6 +21,18 @@ const (
 	lookAgain = time.Second
 )
 
+var errGroupInGroup = errors.New("a group holds no groups; name its members")
+
+// lineError is a mistake in a group's file.
+type lineError struct {
+	line int
+	err  error
+}
+
+func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
+
+func (e *lineError) Unwrap() error { return e.err }
+
 // GroupConfig names a group: its members, the file that lists them, or both.
 type GroupConfig struct {
 	Name    string
@@ -106,7 +118,7 @@ func NewGroups(configs []GroupConfig, log *slog.Logger) (*Groups, error) {
 func checkMembers(members []Who) error {
 	for _, who := range members {
 		if who.kind == whoGroup {
-			return fmt.Errorf("%s: a group holds no groups; name its members", who)
+			return fmt.Errorf("%s: %w", who, errGroupInGroup)
 		}
 	}
 	return nil
@@ -158,13 +170,22 @@ func (g *group) refresh() (changed bool) {
 		err = g.read()
 	}
 	if err != nil && !g.failed {
-		g.log.Error("group file cannot be read: its last good list stays in force", "group", g.name, "error", err)
+		g.logFailure(err)
 	}
 	if err == nil {
 		g.log.Info("group file read again", "group", g.name)
 	}
 	g.failed = err != nil
 	return err == nil
+}
+
+// logFailure says whether the file is at fault or its text.
+func (g *group) logFailure(err error) {
+	trouble := "group file cannot be read"
+	if _, isMistake := errors.AsType[*lineError](err); isMistake {
+		trouble = "group file has a mistake"
+	}
+	g.log.Error(trouble+": its last good list stays in force", "group", g.name, "error", err)
 }
 
 // read takes the file's members in.
@@ -197,23 +218,24 @@ func (g *group) read() error {
 func parseMembers(text []byte) ([]Who, error) {
 	var members []Who
 	lines := bufio.NewScanner(bytes.NewReader(text))
-	for number := 1; lines.Scan(); number++ {
+	number := 1
+	for ; lines.Scan(); number++ {
 		// An address may contain "#": only a word that begins with it is a comment.
 		words := strings.Fields(lines.Text())
 		if len(words) == 0 || words[0][0] == '#' {
 			continue
 		}
-		who, err := ParseWho(words[0])
+		who, err := parseMember(words[0])
 		if err == nil && len(words) > 1 && words[1][0] != '#' {
 			err = fmt.Errorf("%q: write one <who> a line", lines.Text())
 		}
-		if err == nil && who.kind == whoGroup {
-			err = errors.New("a group holds no groups; name its members")
-		}
 		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", number, err)
+			return nil, &lineError{number, err}
 		}
 		members = append(members, who)
 	}
-	return members, lines.Err()
+	if err := lines.Err(); err != nil {
+		return nil, &lineError{number, err}
+	}
+	return members, nil
 }

@@ -63,15 +63,15 @@ func TestGroupErrors(t *testing.T) {
 		return gateway.GroupConfig{Name: "staff", File: path}
 	}
 	for want, configs := range map[string][]gateway.GroupConfig{
-		"twice":                 {{Name: "a"}, {Name: "a"}},
-		"write a name":          {{Name: "a b"}},
-		"holds no groups":       {{Name: "a", Members: gatewaytest.Who(t, "group:b")}},
-		"no such file":          {{Name: "a", File: filepath.Join(folder, "missing")}},
-		"line 3":                {file("bad", "ann@example.com\n\nnonsense\n")},
-		"one <who> a line":      {file("two", "ann@example.com bob@example.com\n")},
-		"a group holds no grou": {file("nested", "group:other\n")},
-		"line 1":                {file("binary", "\x00\x01\x02\n")},
-		"token too long":        {file("long", strings.Repeat("a", 1<<20))},
+		"twice":           {{Name: "a"}, {Name: "a"}},
+		"write a name":    {{Name: "a b"}},
+		"holds no groups": {{Name: "a", Members: gatewaytest.Who(t, "group:b")}},
+		"no such file":    {{Name: "a", File: filepath.Join(folder, "missing")}},
+		`line 3: "nonsense": write an address (ann@example.com), a domain (*@example.com) or anyone`: {file("bad", "ann@example.com\n\nnonsense\n")},
+		"one <who> a line":                      {file("two", "ann@example.com bob@example.com\n")},
+		"a group holds no grou":                 {file("nested", "group:other\n")},
+		"line 1":                                {file("binary", "\x00\x01\x02\n")},
+		"line 1: bufio.Scanner: token too long": {file("long", strings.Repeat("a", 1<<20))},
 	} {
 		_, err := gateway.NewGroups(configs, slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -126,8 +126,11 @@ func TestGroupFileChanges(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", step.what, a.Status, want)
 		}
 	}
-	if n := strings.Count(log.String(), "cannot be read"); n != 1 {
+	if n := strings.Count(log.String(), "stays in force"); n != 1 {
 		t.Errorf("the failure was told %d times:\n%s", n, log.String())
+	}
+	if text := log.String(); !strings.Contains(text, "group file has a mistake") || !strings.Contains(text, "staff: line 1:") {
+		t.Errorf("the log does not name the mistake and its line:\n%s", text)
 	}
 }
 

@@ -31,6 +31,19 @@ var Anyone = Who{kind: whoAnyone, value: "anyone"}
 // ParseWho reads an entry: `ann@example.com`, `*@example.com`, `group:staff` or
 // `anyone`. Its errors say what to write instead.
 func ParseWho(text string) (Who, error) {
+	return parseWho(text, "an address (ann@example.com), a domain (*@example.com), group:<name> or anyone")
+}
+
+// parseMember reads an entry of a group, which holds no groups.
+func parseMember(text string) (Who, error) {
+	if strings.HasPrefix(text, "group:") {
+		return Who{}, errGroupInGroup
+	}
+	return parseWho(text, "an address (ann@example.com), a domain (*@example.com) or anyone")
+}
+
+// parseWho names the choices where the text is none of them.
+func parseWho(text, choices string) (Who, error) {
 	name, isGroup := strings.CutPrefix(text, "group:")
 	domain, isDomain := strings.CutPrefix(text, "*@")
 	switch {
@@ -49,10 +62,10 @@ func ParseWho(text string) (Who, error) {
 		}
 		return Who{whoDomain, parsed}, nil
 	}
-	return parseWhoAddress(text)
+	return parseWhoAddress(text, choices)
 }
 
-func parseWhoAddress(text string) (Who, error) {
+func parseWhoAddress(text, choices string) (Who, error) {
 	address, err := ParseAddress(text)
 	if err == nil {
 		return Who{whoAddress, address}, nil
@@ -67,7 +80,7 @@ func parseWhoAddress(text string) (Who, error) {
 	case !strings.Contains(text, "@") && strings.Contains(text, "."):
 		return Who{}, fmt.Errorf("%q: to admit a domain, write *@%s", text, text)
 	}
-	return Who{}, fmt.Errorf("%q: write an address (ann@example.com), a domain (*@example.com), group:<name> or anyone", text)
+	return Who{}, fmt.Errorf("%q: write %s", text, choices)
 }
 
 func validGroupName(name string) bool {

@@ -75,6 +75,7 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	fmt.Fprintln(os.Stderr, "building Caddy without and with Postern")
 	b, err := newBench(ctx, o)
 	if err != nil {
 		return err
@@ -115,6 +116,7 @@ func (b *bench) runParts(chosen []string, out string) error {
 			continue
 		}
 		begin := time.Now()
+		fmt.Fprintf(os.Stderr, "%s begins\n", part.name)
 		b.report.part(part.name)
 		if err := part.run(b); err != nil {
 			failed = fmt.Errorf("%s: %w", part.name, err)

@@ -134,6 +134,8 @@ func (h *Handler) at() string {
 	return h.Source + ": "
 }
 
+const startingUp = "This site is just being started. Please try again in a moment."
+
 // ServeHTTP answers the request or passes it on.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	was := original(r)
@@ -142,7 +144,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	door := h.app.wait(r.Context())
 	if door == nil {
-		gateway.Unserved(w, r, http.StatusServiceUnavailable, "This site is just being started. Please try again in a moment.")
+		gateway.Unserved(w, r, http.StatusServiceUnavailable, startingUp)
 		return nil
 	}
 	site := h.site(r)

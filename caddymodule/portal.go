@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -180,10 +181,11 @@ func (a *App) whoOf(texts []string) ([]gateway.Who, error) {
 // ServeHTTP answers every request for the portal's host.
 func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	ctx := r.Context()
+	if query := strings.ToLower(r.URL.RawQuery); strings.Contains(query, "token") || strings.Contains(query, "secret") {
+		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true) // a client's mistake must not leave it in the access log
+	}
 	if !p.app.started(ctx) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("Retry-After", "5")
-		http.Error(w, "This site is just being started. Please try again in a moment.", http.StatusServiceUnavailable)
+		gateway.Unserved(w, r, http.StatusServiceUnavailable, startingUp)
 		return nil
 	}
 	clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -226,4 +228,26 @@ func (v *visitor) token() string {
 func (v *visitor) call(name, token, body string) answer {
 	v.w.t.Helper()
 	return v.doBody(http.MethodPost, "/api/v1/passwordless/email/"+name, body, "Authorization", "Bearer "+token, "Content-Type", "application/json")
+}
+
+// TestPortalAccessLog: a secret that a client puts into the address by mistake is
+// not in the access log.
+func TestPortalAccessLog(t *testing.T) {
+	w := newWorld(t)
+	w.load(strings.Replace(portalAndSite, "email_auth_portal {", "log {\noutput file $FOLDER/portal.log\n}\nemail_auth_portal {", 1), "")
+	app := w.visit("http://login.localhost:" + w.port)
+	app.get("/.auth/link?token=SECRET").want(t, http.StatusNotFound)
+	app.get("/oauth/token?CLIENT_SECRET=SECRET").want(t, http.StatusMethodNotAllowed)
+	app.get("/api/v1/passwordless/email/send?access_token=SECRET").want(t, http.StatusMethodNotAllowed)
+	app.get("/seen").want(t, http.StatusNotFound)
+	if err := caddy.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	log, err := os.ReadFile(filepath.Join(w.folder, "portal.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(log), "/seen") || strings.Contains(string(log), "SECRET") {
+		t.Errorf("the access log:\n%s", log)
+	}
 }

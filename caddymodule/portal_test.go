@@ -236,9 +236,9 @@ func TestPortalAccessLog(t *testing.T) {
 	w := newWorld(t)
 	w.load(strings.Replace(portalAndSite, "email_auth_portal {", "log {\noutput file $FOLDER/portal.log\n}\nemail_auth_portal {", 1), "")
 	app := w.visit("http://login.localhost:" + w.port)
-	app.get("/.auth/link?token=SECRET").want(t, http.StatusNotFound)
-	app.get("/oauth/token?CLIENT_SECRET=SECRET").want(t, http.StatusMethodNotAllowed)
-	app.get("/api/v1/passwordless/email/send?access_token=SECRET").want(t, http.StatusMethodNotAllowed)
+	app.get("/.auth/link?token=CANARY").want(t, http.StatusNotFound)
+	app.get("/oauth/token?CLIENT_SECRET=CANARY").want(t, http.StatusMethodNotAllowed)
+	app.get("/api/v1/passwordless/email/send?access_token=CANARY").want(t, http.StatusMethodNotAllowed)
 	app.get("/seen").want(t, http.StatusNotFound)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)
@@ -247,7 +247,7 @@ func TestPortalAccessLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(log), "/seen") || strings.Contains(string(log), "SECRET") {
+	if !strings.Contains(string(log), "/seen") || strings.Contains(string(log), "CANARY") {
 		t.Errorf("the access log:\n%s", log)
 	}
 }

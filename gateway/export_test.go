@@ -13,7 +13,7 @@ func SessionsKept(n *Node) (kept int) {
 	for i := range n.sessions.shards {
 		shard := &n.sessions.shards[i]
 		shard.mu.RLock()
-		kept += len(shard.young) + len(shard.old)
+		kept += len(shard.kept.young) + len(shard.kept.old)
 		shard.mu.RUnlock()
 	}
 	return kept
@@ -24,7 +24,7 @@ func ForgetSessions(n *Node) {
 	for i := range n.sessions.shards {
 		shard := &n.sessions.shards[i]
 		shard.mu.Lock()
-		shard.young, shard.old = nil, nil
+		shard.kept = generations[string, *liveSession]{}
 		shard.changes++
 		shard.mu.Unlock()
 	}

@@ -31,19 +31,44 @@ type sessionStore struct {
 	hashes hashMemo
 }
 
-// sessionShard keeps some of the sessions, in two generations: those that nobody
-// asked for while the young one filled are let go.
+// sessionShard keeps some of the sessions.
 type sessionShard struct {
-	mu         sync.RWMutex
-	young, old map[string]*liveSession
+	mu   sync.RWMutex
+	kept generations[string, *liveSession]
 	// changes counts the changes of sessions: what was read before one may not be
 	// kept after it.
 	changes uint64
 }
 
-// maxYoung is how many sessions a generation of a shard has: with about 1.5 kB
-// each, all shards stay below 40 MB.
+// generations keep what was asked for lately: what nobody asked for while the
+// young one filled is let go. Whoever shares one locks it.
+type generations[K comparable, V any] struct{ young, old map[K]V }
+
+// maxYoung is how much a generation has: with about 1.5 kB for each session, all
+// shards stay below 40 MB.
 const maxYoung = 200
+
+// get says too whether what it found is of the old generation, and to be put
+// again.
+func (g *generations[K, V]) get(key K) (value V, found, aged bool) {
+	if value, found = g.young[key]; found {
+		return value, true, false
+	}
+	value, found = g.old[key]
+	return value, found, found
+}
+
+func (g *generations[K, V]) put(key K, value V) {
+	if g.young == nil || len(g.young) >= maxYoung {
+		g.young, g.old = make(map[K]V, maxYoung), g.young
+	}
+	g.young[key] = value
+}
+
+func (g *generations[K, V]) remove(key K) {
+	delete(g.young, key)
+	delete(g.old, key)
+}
 
 func newSessionStore(s store.Store) *sessionStore { return &sessionStore{store: s} }
 
@@ -76,12 +101,13 @@ func (s *sessionStore) change(ctx context.Context, hash string, keep time.Durati
 // find returns a session that is kept, or nil, and the count of changes.
 func (s *sessionShard) find(hash string) (*liveSession, uint64) {
 	s.mu.RLock()
-	young, old, changes := s.young[hash], s.old[hash], s.changes
+	session, _, aged := s.kept.get(hash)
+	changes := s.changes
 	s.mu.RUnlock()
-	if young == nil && old != nil {
-		return s.keep(old, changes), changes
+	if aged {
+		return s.keep(session, changes), changes
 	}
-	return young, changes
+	return session, changes
 }
 
 // keep keeps a session that was read when there had been so many changes, and
@@ -92,16 +118,13 @@ func (s *sessionShard) keep(session *liveSession, changes uint64) *liveSession {
 	if s.changes != changes {
 		return session // for this request alone
 	}
-	if known := s.young[session.hash]; known != nil {
-		return known
-	}
-	if known := s.old[session.hash]; known != nil {
+	known, found, aged := s.kept.get(session.hash)
+	if found {
 		session = known
 	}
-	if s.young == nil || len(s.young) >= maxYoung {
-		s.young, s.old = make(map[string]*liveSession, maxYoung), s.young
+	if !found || aged {
+		s.kept.put(session.hash, session)
 	}
-	s.young[session.hash] = session
 	return session
 }
 
@@ -109,8 +132,7 @@ func (s *sessionShard) forget(hash string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changes++
-	delete(s.young, hash)
-	delete(s.old, hash)
+	s.kept.remove(hash)
 }
 
 // hashMemo remembers the keyed hashes of secrets that came lately, by their
@@ -118,10 +140,9 @@ func (s *sessionShard) forget(hash string) {
 // what hashing would say.
 type hashMemo struct{ shards [stripes]hashShard }
 
-// hashShard has two generations, as a sessionShard has.
 type hashShard struct {
-	mu         sync.RWMutex
-	young, old map[secretSum]string
+	mu   sync.RWMutex
+	kept generations[secretSum, string]
 }
 
 type secretSum [sha256.Size]byte
@@ -139,14 +160,10 @@ func (m *hashMemo) shard(sum *secretSum) *hashShard { return &m.shards[sum[0]%st
 func (m *hashMemo) get(sum *secretSum) string {
 	shard := m.shard(sum)
 	shard.mu.RLock()
-	hash, aged := shard.young[*sum], ""
-	if hash == "" {
-		aged = shard.old[*sum]
-	}
+	hash, _, aged := shard.kept.get(*sum)
 	shard.mu.RUnlock()
-	if aged != "" {
-		m.put(sum, aged)
-		return aged
+	if aged {
+		m.put(sum, hash)
 	}
 	return hash
 }
@@ -155,8 +172,5 @@ func (m *hashMemo) put(sum *secretSum, hash string) {
 	shard := m.shard(sum)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	if shard.young == nil || len(shard.young) >= maxYoung {
-		shard.young, shard.old = make(map[secretSum]string, maxYoung), shard.young
-	}
-	shard.young[*sum] = hash
+	shard.kept.put(*sum, hash)
 }

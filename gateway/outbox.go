@@ -184,7 +184,7 @@ func (o *outbox) send(ctx context.Context, d *delivery) {
 		} else if !errors.Is(err, store.ErrClosed) {
 			e.log.Error("a mail is done with but cannot be taken off the queue; trying again", "error", err)
 		}
-		wait = 5 * time.Second
+		d.postponed, wait = false, 5*time.Second // no limit is in its way any more
 	}
 	if ctx.Err() == nil {
 		d.at = e.now().Add(wait)

@@ -64,6 +64,7 @@ type App struct {
 	transport  mail.Transport
 	node       *sharedNode
 	attachment *gateway.Attachment
+	before     *slog.Logger // of the node, until this configuration started
 	door       *gateway.Door
 	headless   *headless.Handler // nil without a portal
 	ready      chan struct{}
@@ -199,6 +200,7 @@ func (a *App) Start() error {
 	a.door = gateway.NewDoor(engine)
 	a.attachment = &gateway.Attachment{Engine: engine, Transport: a.transport, MayEnter: a.mayEnter}
 	a.node.Attach(a.attachment)
+	a.before = a.node.log.Swap(a.log)
 	close(a.ready)
 	return nil
 }
@@ -210,6 +212,7 @@ func (a *App) Stop() error { return nil }
 func (a *App) Cleanup() error {
 	if a.attachment != nil {
 		a.node.Detach(a.attachment)
+		a.node.log.CompareAndSwap(a.log, a.before) // it failed, or is the last one
 	}
 	var err error
 	if a.node != nil {
@@ -234,11 +237,7 @@ func (a *App) bind() error {
 	for _, server := range app.Servers {
 		var here []*Handler
 		err := walkServer(server, a.config.Prefix, func(place placement, h *Handler) error {
-			if bound[h] {
-				h.place = h.place.or(place)
-				return nil
-			}
-			here = append(here, h)
+			here = append(here, h) // each place in the routes has a handler of its own
 			bound[h], h.place = true, place
 			return nil
 		})
@@ -248,7 +247,7 @@ func (a *App) bind() error {
 		for _, h := range here {
 			h.neighbours = here
 			h.alone = !h.place.again && !slices.ContainsFunc(here, func(other *Handler) bool {
-				return other != h && !h.place.alone(other.place)
+				return other != h && !h.place.apart(other.place)
 			})
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -22,6 +23,7 @@ var nodes = caddy.NewUsagePool()
 type sharedNode struct {
 	*gateway.Node
 	folder string
+	log    *atomic.Pointer[slog.Logger] // where what it logs goes
 }
 
 // Destruct closes the node when its last user is gone.
@@ -80,9 +82,10 @@ func newNode(folder string, log *slog.Logger) (*sharedNode, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := badgerstore.Open(badgerstore.Config{Dir: database, Log: log})
+	nodeLog, to := newLatestLog(log)
+	db, err := badgerstore.Open(badgerstore.Config{Dir: database, Log: nodeLog})
 	if err != nil {
 		return nil, err
 	}
-	return &sharedNode{Node: gateway.NewNode(db, keys, log), folder: folder}, nil
+	return &sharedNode{Node: gateway.NewNode(db, keys, nodeLog), folder: folder, log: to}, nil
 }

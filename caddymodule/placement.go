@@ -27,30 +27,41 @@ type placement struct {
 	// each site one. 0: none does. terminal says that no other follows it.
 	route    int
 	terminal bool
-	// again says that a request may come here more than once: by a named route, or
-	// because the handler stands in several places.
+	// choices are the routes around of which Caddy runs one in each group at most,
+	// as it does with handle.
+	choices []choice
+	// again says that a request may come here more than once: by a named route.
 	again bool
 }
 
-// apart says whether both are in routes that name hosts of their own: a wildcard
-// site and one below it are two sites.
+// choice is a route of a group, of which only the first that matches is run.
+type choice struct {
+	group string
+	route int // numbers all routes of a server that are in groups
+}
+
+// apart says whether no request comes to both: they are in routes of different
+// hosts that end there, as a wildcard site and one below it, or in two handle
+// blocks of one site. Then they are of two sites.
 func (p placement) apart(other placement) bool {
-	return p.route != 0 && other.route != 0 && p.route != other.route
+	if p.again || other.again {
+		return false
+	}
+	if p.route != 0 && other.route != 0 && p.route != other.route && p.terminal && other.terminal {
+		return true
+	}
+	for _, one := range p.choices {
+		for _, another := range other.choices {
+			if one.group == another.group && one.route != another.route {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (p placement) names(host string) bool {
 	return slices.ContainsFunc(p.hosts, func(pattern string) bool { return gateway.MatchesHost(pattern, host) })
-}
-
-// or is the placement of a handler that stands in two places, as one with
-// several addresses does.
-func (p placement) or(other placement) placement {
-	return placement{hosts: append(p.hosts, other.hosts...), loopback: p.loopback || other.loopback, route: max(p.route, other.route), again: true}
-}
-
-// alone says whether a request that comes to one never comes to the other.
-func (p placement) alone(other placement) bool {
-	return p.apart(other) && p.terminal && other.terminal
 }
 
 // found is told of each handler of ours in the routes. It is not provisioned
@@ -62,10 +73,10 @@ type found func(placement, *Handler) error
 func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
 	at := placement{loopback: listensOnLoopback(server.Listen)}
 	var all []spot
-	collect := func(at placement, h *Handler) error {
+	walk := walker{prefix: prefix, found: func(at placement, h *Handler) error {
 		all = append(all, spot{at, h})
 		return nil
-	}
+	}}
 	for i, route := range server.Routes {
 		inside, err := at.within(route, prefix)
 		if err != nil {
@@ -75,7 +86,7 @@ func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
 		if inside.hosts != nil {
 			numbered.route, numbered.terminal = i+1, route.Terminal
 		}
-		if err := walkRoutes(caddyhttp.RouteList{route}, numbered, prefix, collect); err != nil {
+		if err := walk.list(caddyhttp.RouteList{route}, numbered); err != nil {
 			return err
 		}
 	}
@@ -83,12 +94,13 @@ func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
 		// Where a named route is invoked is not known here: any host may come.
 		named := at
 		named.again = true
-		if err := walkRoutes(caddyhttp.RouteList{*route}, named, prefix, collect); err != nil {
+		if err := walk.list(caddyhttp.RouteList{*route}, named); err != nil {
 			return err
 		}
 	}
 	if server.Errors != nil {
-		if err := walkRoutes(server.Errors.Routes, at, prefix, inErrors); err != nil {
+		inErrors := walker{prefix: prefix, found: refuseInErrors}
+		if err := inErrors.list(server.Errors.Routes, at); err != nil {
 			return err
 		}
 	}
@@ -103,8 +115,8 @@ func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
 	return nil
 }
 
-// inErrors refuses a handler that would be reached when all is over.
-func inErrors(_ placement, h *Handler) error {
+// refuseInErrors refuses a handler that would be reached when all is over.
+func refuseInErrors(_ placement, h *Handler) error {
 	return fmt.Errorf("%semail_auth stands in handle_errors, where it protects nothing; put it at the level of the site", h.at())
 }
 
@@ -157,14 +169,25 @@ func listensOnLoopback(addresses []string) bool {
 	return len(addresses) > 0
 }
 
-func walkRoutes(routes caddyhttp.RouteList, at placement, prefix string, fn found) error {
+// walker goes through the routes of a server.
+type walker struct {
+	prefix string
+	found  found
+	routes int // seen so far
+}
+
+func (w *walker) list(routes caddyhttp.RouteList, at placement) error {
 	for _, route := range routes {
-		inside, err := at.within(route, prefix)
+		inside, err := at.within(route, w.prefix)
 		if err != nil {
 			return err
 		}
+		w.routes++
+		if route.Group != "" {
+			inside.choices = append(slices.Clone(at.choices), choice{route.Group, w.routes})
+		}
 		for _, handler := range route.Handlers {
-			if err := walkHandler(handler, inside, prefix, fn); err != nil {
+			if err := w.handler(handler, inside); err != nil {
 				return err
 			}
 		}
@@ -172,7 +195,7 @@ func walkRoutes(routes caddyhttp.RouteList, at placement, prefix string, fn foun
 			continue
 		}
 		for _, raw := range route.HandlersRaw {
-			if err := walkRaw(raw, inside, prefix, fn); err != nil {
+			if err := w.raw(raw, inside); err != nil {
 				return err
 			}
 		}
@@ -180,17 +203,17 @@ func walkRoutes(routes caddyhttp.RouteList, at placement, prefix string, fn foun
 	return nil
 }
 
-func walkHandler(handler caddyhttp.MiddlewareHandler, at placement, prefix string, fn found) error {
+func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at placement) error {
 	switch h := handler.(type) {
 	case *Handler:
-		return fn(at, h)
+		return w.found(at, h)
 	case *caddyhttp.Subroute:
-		return walkRoutes(h.Routes, at, prefix, fn)
+		return w.list(h.Routes, at)
 	}
 	return nil
 }
 
-func walkRaw(raw json.RawMessage, at placement, prefix string, fn found) error {
+func (w *walker) raw(raw json.RawMessage, at placement) error {
 	var module struct {
 		Handler string `json:"handler"`
 	}
@@ -203,13 +226,13 @@ func walkRaw(raw json.RawMessage, at placement, prefix string, fn found) error {
 		if err := json.Unmarshal(raw, h); err != nil {
 			return fmt.Errorf("reading %s: %w", directive, err)
 		}
-		return fn(at, h)
+		return w.found(at, h)
 	case "subroute":
 		var routes caddyhttp.Subroute
 		if err := json.Unmarshal(raw, &routes); err != nil {
 			return fmt.Errorf("reading a subroute: %w", err)
 		}
-		return walkRoutes(routes.Routes, at, prefix, fn)
+		return w.list(routes.Routes, at)
 	}
 	return nil
 }

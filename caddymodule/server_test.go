@@ -314,6 +314,20 @@ func TestSitesStayApart(t *testing.T) {
 				` + echo + `
 			}
 		}`,
+		"beside a fallback": `http://*.localhost:$PORT {
+			bind 0.0.0.0
+			@a host a.localhost
+			handle @a {
+				email_auth ann@example.com
+				` + echo + `
+			}
+			handle {
+				email_auth bob@example.com {
+					origin http://*.localhost:$PORT
+				}
+				` + echo + `
+			}
+		}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -645,6 +659,34 @@ func TestNoGlobalOption(t *testing.T) {
 	v.get("/").want(t, http.StatusOK).wantText(t, "id=ann@example.com")
 	if _, err := os.Stat(filepath.Join(w.folder, "keys.json")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestHeadersOfAllHandlers has a request come to two handlers, of which neither is
+// for it: what either would set is removed from what the client sent.
+func TestHeadersOfAllHandlers(t *testing.T) {
+	w := newWorld(t)
+	host := `"match":[{"host":["localhost"]}]`
+	one := `{"handler":"email_auth","allow":["anyone"],"match":[{"path":["/private*"]}]}`
+	two := `{"handler":"email_auth","allow":["anyone"],"match":[{"path":["/admin*"]}],"header":[{"field":"X-Own","value":"x"}]}`
+	reply := `{"handler":"static_response","body":"own={http.request.header.X-Own} original={http.request.header.X-Original-Url}."}`
+	for name, routes := range map[string]string{
+		"routes that go on": `{` + host + `,"handle":[` + one + `]},{` + host + `,"handle":[` + two + `]},{"handle":[` + reply + `]}`,
+		"the last ends":     `{` + host + `,"handle":[` + one + `]},{` + host + `,"terminal":true,"handle":[` + two + `,` + reply + `]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			config := `{"admin":{"disabled":true,"config":{"persist":false}},"apps":{
+				"email_auth":{"store":{"folder":"` + w.folder + `/store"},"mail_dir":"` + w.folder + `/mails"},
+				"http":{"grace_period":"1s","servers":{"srv":{"listen":["127.0.0.1:` + w.port + `"],"automatic_https":{"disable":true},"routes":[` + routes + `]}}}}}`
+			if err := caddy.Load([]byte(config), true); err != nil {
+				t.Fatal(err)
+			}
+			v := w.visit("http://localhost:" + w.port)
+			v.get("/open", "X-Own", "spoofed", "X-Original-URL", "/admin").want(t, http.StatusOK).wantText(t, "own= original=.")
+			v.get("/private").want(t, http.StatusSeeOther)
+			v.get("/admin").want(t, http.StatusSeeOther)
+		})
 	}
 }
 

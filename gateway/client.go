@@ -45,7 +45,7 @@ type Client struct {
 	ID string
 
 	name    string
-	secret  *clientSecret
+	secret  Secret
 	links   []string
 	site    *Site
 	mails   Limit
@@ -83,7 +83,7 @@ func NewClient(config ClientConfig) (*Client, error) {
 	}
 	rule := &Rule{Allow: config.Allow, Deny: config.Deny, Source: config.Source}
 	return &Client{
-		ID: config.ID, name: clientName(config), secret: newClientSecret(config.Secret),
+		ID: config.ID, name: clientName(config), secret: config.Secret,
 		links: slices.Clone(config.RedirectURIs), mails: config.Mails, letters: letters,
 		site: NewSite(SiteConfig{Host: "client:" + config.ID, Rules: []*Rule{rule}, Groups: config.Groups}),
 	}, nil

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -67,37 +66,19 @@ const maxBcryptCost = 15
 // fingerprint tells configurations of a secret apart.
 func (s Secret) fingerprint() string { return s.hashed + "/" + string(s.sum[:]) }
 
-// clientSecret compares what a client says.
-type clientSecret struct {
-	Secret
-	// known is the SHA-256 of a secret that bcrypt found right: comparing again
-	// would cost a second, and be a lever.
-	known atomic.Pointer[[sha256.Size]byte]
-}
-
-func newClientSecret(s Secret) *clientSecret {
-	c := &clientSecret{Secret: s}
-	if s.kind == secretSHA256 {
-		c.known.Store(&s.sum)
-	}
-	return c
-}
-
 // quickly says whether the secret is right, where that is known without bcrypt.
-func (c *clientSecret) quickly(said [sha256.Size]byte) bool {
-	known := c.known.Load()
-	if known == nil {
-		known = new([sha256.Size]byte)
+func (n *Node) quickly(s Secret, said [sha256.Size]byte) bool {
+	right := s.sum
+	if s.kind == secretBcrypt {
+		if known, ok := n.rightSecrets.Load(s.hashed); ok {
+			right = known.([sha256.Size]byte)
+		}
 	}
-	return subtle.ConstantTimeCompare(known[:], said[:]) == 1
-}
-
-func (c *clientSecret) slowly(secret string) bool {
-	return bcrypt.CompareHashAndPassword([]byte(c.hashed), []byte(secret)) == nil
+	return subtle.ConstantTimeCompare(right[:], said[:]) == 1
 }
 
 // nobodysSecret is compared where there is no such client.
-var nobodysSecret = newClientSecret(Secret{kind: secretSHA256, sum: sha256.Sum256([]byte(newSecret()))})
+var nobodysSecret = Secret{kind: secretSHA256, sum: sha256.Sum256([]byte(newSecret()))}
 
 var (
 	// ErrClient says that there is no such client, or that its secret is
@@ -119,6 +100,9 @@ const (
 // comparison by bcrypt.
 var wrongSecrets = Limit{30, 10 * time.Minute}
 
+// maxSecretsPerHour bounds them for the whole server.
+const maxSecretsPerHour = 50_000
+
 // AuthenticateClient finds the client that an id and a secret name. clientIP is
 // who says so, for the limit; "" where that is not known. It fails with
 // ErrClient, a *LimitError, or a failure of the store.
@@ -126,28 +110,40 @@ func (e *Engine) AuthenticateClient(ctx context.Context, id, secret, clientIP st
 	said := sha256.Sum256([]byte(secret))
 	client, known := e.config.Clients[id]
 	if !known {
-		nobodysSecret.quickly(said)
-	} else if client.secret.quickly(said) {
+		e.node.quickly(nobodysSecret, said)
+	} else if e.node.quickly(client.secret, said) {
 		return client, nil
 	}
-	network := NetworkOf(clientIP)
-	if err := e.take(ctx, limitSecrets, "secrets/"+network, wrongSecrets); err != nil {
+	if err := e.countSecret(ctx, clientIP); err != nil {
 		return nil, err
 	}
 	// A client without a bcrypt hash, or none at all, takes as long as one with it.
-	compare := e.bcryptOf(client)
-	if compare == nil {
+	hashed := e.bcryptOf(client)
+	if hashed == "" {
 		return nil, ErrClient
 	}
-	right, err := e.compareInTurn(ctx, compare, secret)
+	right, err := e.compareInTurn(ctx, hashed, secret)
 	if err != nil {
 		return nil, err
 	}
-	if !right || client == nil || compare != client.secret {
+	if !right || client == nil || hashed != client.secret.hashed {
 		return nil, ErrClient
 	}
-	compare.known.Store(&said)
+	e.node.rightSecrets.Store(hashed, said)
 	return client, nil
+}
+
+// countSecret counts a secret that is wrong, or that bcrypt has to compare, of a
+// client network and of the server: of more networks no counts are kept.
+func (e *Engine) countSecret(ctx context.Context, clientIP string) error {
+	server := Limit{maxSecretsPerHour, time.Hour}
+	if err := e.room(ctx, limitSecrets, "secrets", server); err != nil {
+		return err
+	}
+	if err := e.takeOfNetwork(ctx, limitSecrets, "secrets/", clientIP, wrongSecrets); err != nil {
+		return err
+	}
+	return e.take(ctx, limitSecrets, "secrets", server)
 }
 
 // bcryptTime is how long a comparison by bcrypt waits for its turn.
@@ -156,13 +152,13 @@ const bcryptTime = 5 * time.Second
 // compareInTurn compares by bcrypt, one after another, so that wrong secrets from
 // many networks take one core at most. Where the queue is too long it fails with
 // a *LimitError.
-func (e *Engine) compareInTurn(ctx context.Context, with *clientSecret, secret string) (bool, error) {
+func (e *Engine) compareInTurn(ctx context.Context, hashed, secret string) (bool, error) {
 	timer := time.NewTimer(bcryptTime)
 	defer timer.Stop()
 	select {
 	case e.node.bcrypt <- struct{}{}:
 		defer func() { <-e.node.bcrypt }()
-		return with.slowly(secret), nil
+		return bcrypt.CompareHashAndPassword([]byte(hashed), []byte(secret)) == nil, nil
 	case <-ctx.Done():
 		return false, ctx.Err()
 	case <-timer.C:
@@ -170,18 +166,18 @@ func (e *Engine) compareInTurn(ctx context.Context, with *clientSecret, secret s
 	}
 }
 
-// bcryptOf is the secret of a client, where that is a bcrypt hash, or that of
-// any other that has one, or nil.
-func (e *Engine) bcryptOf(client *Client) *clientSecret {
+// bcryptOf is the bcrypt hash of a client's secret, where it has one, or that of
+// any other that has one, or "".
+func (e *Engine) bcryptOf(client *Client) string {
 	if client != nil && client.secret.kind == secretBcrypt {
-		return client.secret
+		return client.secret.hashed
 	}
 	for _, other := range e.config.Clients {
 		if other.secret.kind == secretBcrypt {
-			return other.secret
+			return other.secret.hashed
 		}
 	}
-	return nil
+	return ""
 }
 
 // clientToken is an access token of a client, under the hash of it.

@@ -179,3 +179,19 @@ func wantSpent(t *testing.T, site *gatewaytest.Site, b *gatewaytest.Browser, mai
 	again.Code(mail.Code).Want(t, http.StatusGone)
 	again.OpenLink(mail.Link).Want(t, http.StatusGone)
 }
+
+// TestClockSetBackAndAssertion: an assertion that was signed before the clock was
+// set back is not of now, and is not used again.
+func TestClockSetBackAndAssertion(t *testing.T) {
+	t.Parallel()
+	site := gatewaytest.New(t, gatewaytest.Options{})
+	b := site.Browser()
+	b.SignIn(ann)
+	b.Fetch("/").Upstream(t)
+	site.Clock.Step(-2 * time.Hour)
+	got := claimsOf(t, b.Fetch("/").Upstream(t).Header.Get(gateway.HeaderAssertion))
+	now := site.Clock.Now().Unix()
+	if got.IssuedAt > now || got.Expires > now+300 {
+		t.Errorf("issued %d s and expiring %d s from now", got.IssuedAt-now, got.Expires-now)
+	}
+}

@@ -129,6 +129,7 @@ func nextOwnCookie(line string, from int) (start, end int) {
 		if isOwnCookie(line[start:end]) {
 			return start, end
 		}
+		at = end // however often this pair has the name in it
 	}
 	return -1, -1
 }

@@ -28,6 +28,8 @@ type queuedMail struct {
 	// Counted says that the mail was counted in its lane, InTotal in the total.
 	Counted bool `json:"counted"`
 	InTotal bool `json:"in_total"`
+	// Known says that it is for a browser that is known as the address.
+	Known bool `json:"known,omitempty"`
 }
 
 // queueMail stores the latest mail of a request: for now, or for when the lane
@@ -42,7 +44,7 @@ func (e *Engine) queueMail(ctx context.Context, c *challenge, wait time.Duration
 	m := queuedMail{
 		Request: c.ID, Site: c.Site, Generation: c.Generation,
 		MessageID: mail.NewMessageID(mailDomain(e.config.From)),
-		Queued:    now, NotBefore: now.Add(wait), Counted: wait == 0,
+		Queued:    now, NotBefore: now.Add(wait), Counted: wait == 0, Known: !isShared(c.Lane),
 	}
 	key := outboxPrefix + c.ID + "/" + strconv.Itoa(c.Mails)
 	if err := store.Put(ctx, e.store, key, c.Deadline.Sub(now)+time.Minute, m); err != nil {
@@ -51,7 +53,7 @@ func (e *Engine) queueMail(ctx context.Context, c *challenge, wait time.Duration
 	if wait > 0 {
 		e.log.Warn("mail postponed: its address has had as many as the limit allows", "request", c.ID, "site", c.Site, "seconds", int(wait.Seconds()))
 	}
-	return &delivery{key: key, at: m.NotBefore, postponed: wait > 0}, nil
+	return &delivery{key: key, known: m.Known, at: m.NotBefore, postponed: wait > 0}, nil
 }
 
 // mailDomain is the domain of a mailbox.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,7 +90,7 @@ func (v *visit) Value(key any) any {
 func (d *Door) Handle(w http.ResponseWriter, r *http.Request, in Incoming) error {
 	if !in.Alone {
 		if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
-			return d.admit(w, r, v, matching(in.Rules, r, v.Original), in.Server)
+			return d.admit(w, r, v, judging(in.Rules, r, v.Original), in.Server)
 		}
 	}
 	v := d.newVisit(r, in)
@@ -110,7 +111,7 @@ func (d *Door) Handle(w http.ResponseWriter, r *http.Request, in Incoming) error
 		d.fail(w, r, v, errNoPage) // a rewrite led here; nothing below goes upstream
 		return nil
 	}
-	return d.admit(w, r, v, matching(in.Site.rules, r, in.Original), in.Server)
+	return d.admit(w, r, v, judging(in.Site.rules, r, in.Original), in.Server)
 }
 
 func (d *Door) newVisit(r *http.Request, in Incoming) *visit {
@@ -187,6 +188,20 @@ func matching(rules []*Rule, r, original *http.Request) []*Rule {
 	return for_
 }
 
+// judging returns the rules that judge a request: those that it is for, or all
+// where an upstream may take it for one that further rules are for. None: no rule
+// is for it.
+func judging(rules []*Rule, r, original *http.Request) []*Rule {
+	matched := matching(rules, r, original)
+	if len(matched) == 0 || len(matched) == len(rules) {
+		return matched
+	}
+	if oddMethod(r) || mayMeanMore(rules, matched, r) || original != r && mayMeanMore(rules, matched, original) {
+		return rules
+	}
+	return matched
+}
+
 // admit decides by the rules and passes the request on or answers it. The server
 // is that of the directive which was reached: the visit has that of the first.
 func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *visit, rules []*Rule, server Server) error {
@@ -219,11 +234,11 @@ func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *visit, rules []*
 // public passes on a request that no rule is for, unless an upstream might read
 // its path as one that a rule is for.
 func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, server Server) error {
-	if v.Site.partlyPublic && r.Method != strings.ToUpper(r.Method) {
-		d.fail(w, r, v, errMethod) // an upstream may take it for one that a rule is for
+	if v.Site.partlyPublic && oddMethod(r) {
+		d.fail(w, r, v, errMethod)
 		return nil
 	}
-	if v.Site.partlyPublic && (mayBeProtected(v.Site.rules, v.Original) || mayBeProtected(v.Site.rules, r)) {
+	if v.Site.partlyPublic && (mayMeanMore(v.Site.rules, nil, v.Original) || mayMeanMore(v.Site.rules, nil, r)) {
 		d.fail(w, r, v, errPath)
 		return nil
 	}
@@ -232,10 +247,14 @@ func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, server S
 	return server.Next(out, v.toldOf(r))
 }
 
-// mayBeProtected says whether an upstream may take the path of a request that no
-// rule is for as one that a rule is for: it is ambiguous, or a rule is for what
-// the most credulous reader makes of it.
-func mayBeProtected(rules []*Rule, r *http.Request) bool {
+// oddMethod says whether an upstream may take a request's method for another one,
+// which a rule may be for.
+func oddMethod(r *http.Request) bool { return r.Method != strings.ToUpper(r.Method) }
+
+// mayMeanMore says whether an upstream may take the path of a request for one
+// that further rules are for than those that matched: it is ambiguous, or such a
+// rule is for what the most credulous reader makes of it.
+func mayMeanMore(rules, matched []*Rule, r *http.Request) bool {
 	raw := r.URL.EscapedPath()
 	if isOrdinary(raw) && !strings.Contains(raw, "./") && !strings.HasSuffix(raw, ".") {
 		return false
@@ -246,7 +265,9 @@ func mayBeProtected(rules []*Rule, r *http.Request) bool {
 	read, where := *r, *r.URL
 	read.URL = &where
 	where.Path, where.RawPath = credulousPath(raw), ""
-	return where.Path != r.URL.Path && len(matching(rules, &read, &read)) > 0
+	return where.Path != r.URL.Path && slices.ContainsFunc(matching(rules, &read, &read), func(rule *Rule) bool {
+		return !slices.Contains(matched, rule)
+	})
 }
 
 // toldOf returns the request with the visit as its context, where another

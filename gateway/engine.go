@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,11 +58,14 @@ type Node struct {
 	log      *slog.Logger
 	starts   keyedMutex
 	bcrypt   chan struct{} // one comparison at a time
-	outbox   *outbox
-	streams  *streams
+	// rightSecrets has, by bcrypt hash, the SHA-256 of a client's secret that was
+	// found right: comparing again would cost a second, and be a lever.
+	rightSecrets sync.Map
+	outbox       *outbox
+	streams      *streams
 
 	mu       sync.Mutex
-	attached []*Attachment // the last one is in force
+	attached []*Attachment // the first one is in force
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 }
@@ -105,27 +110,36 @@ type Attachment struct {
 	MayEnter func(host, address string) bool
 }
 
-// Attach puts a configuration in force, until it is detached or another one is
-// attached. A configuration whose load fails later is detached again, and the
-// one before it is back in force.
+// Attach announces a configuration. The one that was attached first is in force
+// until it is detached: while a server changes from one to the next, the next may
+// still fail to load, and must not have decided anything by then.
 func (n *Node) Attach(a *Attachment) {
 	n.mu.Lock()
 	n.attached = append(n.attached, a)
+	first := len(n.attached) == 1
 	n.mu.Unlock()
-	n.outbox.wake(true)
-	n.streams.sweep()
+	if first {
+		n.changed()
+	}
 }
 
-// Detach takes a configuration out of force.
+// Detach ends a configuration, or takes back one that was announced.
 func (n *Node) Detach(a *Attachment) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	for i, other := range n.attached {
-		if other == a {
-			n.attached = append(n.attached[:i:i], n.attached[i+1:]...)
-			return
-		}
+	i := slices.Index(n.attached, a)
+	if i >= 0 {
+		n.attached = slices.Delete(n.attached, i, i+1)
 	}
+	n.mu.Unlock()
+	if i == 0 {
+		n.changed()
+	}
+}
+
+// changed tells what runs in the background that another configuration is in force.
+func (n *Node) changed() {
+	n.outbox.wake()
+	n.streams.sweep()
 }
 
 // inForce returns the configuration in force, or nil.
@@ -135,7 +149,7 @@ func (n *Node) inForce() *Attachment {
 	if len(n.attached) == 0 {
 		return nil
 	}
-	return n.attached[len(n.attached)-1]
+	return n.attached[0]
 }
 
 // Close ends the background work and closes the store.
@@ -151,14 +165,11 @@ func (n *Node) Close() error {
 // stripes is how many locks share the work of one for each key.
 const stripes = 64
 
-// stripeOf is the one of the key: two keys may have the same.
-func stripeOf(key string) int {
-	var sum uint32 = 2166136261 // FNV-1a
-	for i := range len(key) {
-		sum = (sum ^ uint32(key[i])) * 16777619
-	}
-	return int(sum % stripes)
-}
+// stripeOf is the one of the key: two keys may have the same, and which do is
+// another matter in each process.
+func stripeOf(key string) int { return int(maphash.String(stripeSeed, key) % stripes) }
+
+var stripeSeed = maphash.MakeSeed()
 
 // keyedMutex is a mutex for each key.
 type keyedMutex [stripes]sync.Mutex

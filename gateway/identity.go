@@ -99,13 +99,13 @@ var authenticationMethods = map[string][]string{"code": {"otp"}, "link": {"email
 type signedAssertion struct {
 	origin, groups string
 	token          string
-	until          time.Time
+	issued, until  time.Time
 }
 
 // assertion returns a signed statement of who the session belongs to, for the
 // site's upstream.
 func (e *Engine) assertion(site *Site, s *liveSession, groups *membership, now time.Time) (string, error) {
-	if known := s.assertion.Load(); known != nil && now.Before(known.until) && known.origin == site.Origin && known.groups == groups.joined {
+	if known := s.assertion.Load(); known != nil && now.Before(known.until) && !now.Before(known.issued) && known.origin == site.Origin && known.groups == groups.joined {
 		return known.token, nil
 	}
 	expires := earlier(now.Add(assertionLife), s.Expires)
@@ -117,7 +117,7 @@ func (e *Engine) assertion(site *Site, s *liveSession, groups *membership, now t
 	if err != nil {
 		return "", fmt.Errorf("signing an assertion: %w", err)
 	}
-	s.assertion.Store(&signedAssertion{site.Origin, groups.joined, token, expires.Add(-assertionReuse)})
+	s.assertion.Store(&signedAssertion{site.Origin, groups.joined, token, now, expires.Add(-assertionReuse)})
 	return token, nil
 }
 

@@ -639,6 +639,29 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	t.Fatalf("waited in vain until %s", what)
 }
 
+// TestFullServerKeepsNothing: once the server takes no further sign-in request,
+// asking from yet another network leaves nothing behind.
+func TestFullServerKeepsNothing(t *testing.T) {
+	t.Parallel()
+	site := gatewaytest.New(t, gatewaytest.Options{})
+	full := fmt.Sprintf(`{"start":%q,"count":%d}`, site.Clock.Now().Format(time.RFC3339), gateway.MaxStartsPerHour)
+	err := site.Store.Update(t.Context(), "limit/starts", time.Hour, func([]byte) ([]byte, error) { return []byte(full), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := site.Dump()
+	for i := range 5 {
+		b := site.Browser()
+		b.IP = fmt.Sprintf("2001:db8:0:%x::1", i)
+		b.Start(ann).Want(t, http.StatusTooManyRequests)
+	}
+	if after := site.Dump(); after != before {
+		t.Errorf("this was kept:\n%s\nand before:\n%s", after, before)
+	}
+	site.Advance(time.Hour)
+	site.Browser().SignIn(ann)
+}
+
 func TestPostponedMail(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -57,18 +58,42 @@ func (e *Engine) take(ctx context.Context, name, key string, limit Limit) error 
 	return nil
 }
 
-// countStart counts a sign-in request of a client network and of the server,
-// which bounds what strangers can make it keep. An address that is not known
-// (a Unix socket) is not counted as a network: all clients would share it. A
-// browser that is known (shared unset) does not wait for strangers.
-func (e *Engine) countStart(ctx context.Context, clientIP string, shared bool) error {
-	if network := NetworkOf(clientIP); network != "" {
-		if err := e.take(ctx, limitNetwork, "network/"+network, e.config.Limits.Network); err != nil {
-			return err
-		}
+// room fails with a *LimitError where take would.
+func (e *Engine) room(ctx context.Context, name, key string, limit Limit) error {
+	w, err := store.Load[window](ctx, e.store, "limit/"+key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("looking at %s: %w", name, err)
 	}
+	w = w.at(e.now(), limit)
+	if w.left(limit) == 0 {
+		return &LimitError{Limit: name, RetryAfter: w.wait(e.now(), limit)}
+	}
+	return nil
+}
+
+// countStart counts a sign-in request of a client network and of the server,
+// which bounds what strangers can make it keep. A browser that is known (shared
+// unset) does not wait for strangers.
+func (e *Engine) countStart(ctx context.Context, clientIP string, shared bool) error {
 	if !shared {
+		return e.takeOfNetwork(ctx, limitNetwork, "network/", clientIP, e.config.Limits.Network)
+	}
+	server := Limit{MaxStartsPerHour, time.Hour}
+	if err := e.room(ctx, limitStarts, "starts", server); err != nil {
+		return err // and no count is kept of yet another network
+	}
+	if err := e.takeOfNetwork(ctx, limitNetwork, "network/", clientIP, e.config.Limits.Network); err != nil {
+		return err
+	}
+	return e.take(ctx, limitStarts, "starts", server)
+}
+
+// takeOfNetwork counts an event of a client network. An address that is not known
+// (a Unix socket) is not counted: all clients would share it.
+func (e *Engine) takeOfNetwork(ctx context.Context, name, prefix, clientIP string, limit Limit) error {
+	network := NetworkOf(clientIP)
+	if network == "" {
 		return nil
 	}
-	return e.take(ctx, limitStarts, "starts", Limit{MaxStartsPerHour, time.Hour})
+	return e.take(ctx, name, prefix+network, limit)
 }

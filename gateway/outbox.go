@@ -1,8 +1,8 @@
 package gateway
 
 import (
-	"container/heap"
 	"context"
+	"encoding/json"
 	"errors"
 	"sync"
 	"time"
@@ -12,8 +12,6 @@ import (
 
 const (
 	outboxPrefix = "outbox/"
-	// maxDeliveries is how many mails are handed over at once.
-	maxDeliveries = 8
 	// deliveryTime bounds one try, so that a server that never answers holds up
 	// a place and not the queue.
 	deliveryTime = 90 * time.Second
@@ -21,22 +19,24 @@ const (
 	stopTime = 5 * time.Second
 )
 
-// outbox sends what is queued, in the background and over restarts.
+// outbox sends what is queued, in the background and over restarts. Mails for
+// browsers that are known have a queue of their own, since strangers could fill
+// another one while the mail server is slow.
 type outbox struct {
-	node  *Node
-	slots chan struct{}
-	kick  chan struct{}
+	node             *Node
+	strangers, known *mailQueue
 
-	mu  sync.Mutex
-	due deliveries
-	// known are the keys in due or on their way: a mail that is queued while the
-	// store is listed must not be there twice.
-	known map[string]bool
+	mu sync.Mutex
+	// keys are those of all deliveries, queued or on their way: a mail that is
+	// queued while the store is listed must not be there twice.
+	keys map[string]bool
 }
 
 // delivery is a queued mail in memory.
 type delivery struct {
-	key   string
+	key string
+	// known says that it is for a browser that is known as the address.
+	known bool
 	at    time.Time
 	tries int
 	// postponed mails wait for a limit, others for the mail server.
@@ -45,8 +45,16 @@ type delivery struct {
 	delivered bool
 }
 
+// newOutbox hands 8 mails over at once, at most.
 func newOutbox(n *Node) *outbox {
-	return &outbox{node: n, slots: make(chan struct{}, maxDeliveries), kick: make(chan struct{}, 1), known: make(map[string]bool)}
+	return &outbox{node: n, strangers: newMailQueue(6), known: newMailQueue(2), keys: make(map[string]bool)}
+}
+
+func (o *outbox) queue(d *delivery) *mailQueue {
+	if d.known {
+		return o.known
+	}
+	return o.strangers
 }
 
 // add queues a delivery, unless it is queued or on its way. nil is none.
@@ -55,46 +63,26 @@ func (o *outbox) add(d *delivery) {
 		return
 	}
 	o.mu.Lock()
-	known := o.known[d.key]
-	o.known[d.key] = true
+	there := o.keys[d.key]
+	o.keys[d.key] = true
 	o.mu.Unlock()
-	if !known {
-		o.again(d)
+	if !there {
+		o.queue(d).push(d)
 	}
-}
-
-// again queues a delivery that was on its way.
-func (o *outbox) again(d *delivery) {
-	o.mu.Lock()
-	heap.Push(&o.due, d)
-	o.mu.Unlock()
-	o.wake(false)
 }
 
 // forget ends a delivery whose record is deleted.
 func (o *outbox) forget(d *delivery) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.known, d.key)
+	delete(o.keys, d.key)
 }
 
-// wake has the queue looked at. retry tries now what waits for the mail server,
+// wake has the queues looked at, and tries now what waits for the mail server,
 // which may have come back.
-func (o *outbox) wake(retry bool) {
-	if retry {
-		o.mu.Lock()
-		for _, d := range o.due {
-			if !d.postponed {
-				d.at = time.Time{}
-			}
-		}
-		heap.Init(&o.due)
-		o.mu.Unlock()
-	}
-	select {
-	case o.kick <- struct{}{}:
-	default:
-	}
+func (o *outbox) wake() {
+	o.strangers.retry()
+	o.known.retry()
 }
 
 // run sends until ctx ends, and then gives mails under way a moment: one that
@@ -104,22 +92,13 @@ func (o *outbox) run(ctx context.Context) {
 	defer cut()
 	var underWay sync.WaitGroup
 	o.refill(ctx)
-	for ctx.Err() == nil {
-		d, wait := o.next()
-		if d == nil {
-			o.sleep(ctx, wait)
-			continue
-		}
-		select {
-		case o.slots <- struct{}{}:
-		case <-ctx.Done():
-			continue
-		}
-		underWay.Go(func() {
-			defer func() { <-o.slots }()
-			o.send(sending, d)
+	var loops sync.WaitGroup
+	for _, queue := range []*mailQueue{o.strangers, o.known} {
+		loops.Go(func() {
+			queue.run(ctx, o.now, func(d *delivery) { underWay.Go(func() { defer queue.done(); o.send(sending, d) }) })
 		})
 	}
+	loops.Wait()
 	timer := time.AfterFunc(stopTime, cut)
 	defer timer.Stop()
 	underWay.Wait()
@@ -128,47 +107,34 @@ func (o *outbox) run(ctx context.Context) {
 // refill takes in what an earlier process left.
 func (o *outbox) refill(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := o.node.store.Scan(ctx, outboxPrefix, func(key string, _ []byte) error {
-			o.add(&delivery{key: key})
+		err := o.node.store.Scan(ctx, outboxPrefix, func(key string, value []byte) error {
+			var m queuedMail
+			_ = json.Unmarshal(value, &m) // a damaged one is found when it is sent
+			o.add(&delivery{key: key, known: m.Known})
 			return nil
 		})
 		if err == nil || errors.Is(err, store.ErrClosed) {
 			return
 		}
 		o.node.log.Error("queued mails cannot be listed; trying again", "error", err)
-		o.sleep(ctx, 5*time.Second)
+		sleep(ctx, 5*time.Second, o.strangers.kick)
 	}
 }
 
-// next returns a delivery that is due, or how long none will be.
-func (o *outbox) next() (*delivery, time.Duration) {
+// now is the time by the configuration in force, if there is one.
+func (o *outbox) now() (now time.Time, ok bool) {
 	attachment := o.node.inForce()
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if attachment == nil || len(o.due) == 0 {
-		return nil, time.Hour
+	if attachment == nil {
+		return time.Time{}, false
 	}
-	if wait := o.due[0].at.Sub(attachment.Engine.now()); wait > 0 {
-		return nil, wait
-	}
-	return heap.Pop(&o.due).(*delivery), 0
-}
-
-func (o *outbox) sleep(ctx context.Context, wait time.Duration) {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	case <-o.kick:
-	}
+	return attachment.Engine.now(), true
 }
 
 // send tries a delivery once, and queues it again where it is not done.
 func (o *outbox) send(ctx context.Context, d *delivery) {
 	attachment := o.node.inForce()
 	if attachment == nil {
-		o.again(d)
+		o.queue(d).push(d)
 		return
 	}
 	e := attachment.Engine
@@ -188,20 +154,6 @@ func (o *outbox) send(ctx context.Context, d *delivery) {
 	}
 	if ctx.Err() == nil {
 		d.at = e.now().Add(wait)
-		o.again(d)
+		o.queue(d).push(d)
 	}
-}
-
-// deliveries is a heap by time.
-type deliveries []*delivery
-
-func (h deliveries) Len() int           { return len(h) }
-func (h deliveries) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
-func (h deliveries) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *deliveries) Push(x any)        { *h = append(*h, x.(*delivery)) }
-func (h *deliveries) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return last
 }

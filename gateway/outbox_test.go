@@ -73,6 +73,10 @@ func TestMailServerFaults(t *testing.T) {
 	t.Run("hangs", func(t *testing.T) {
 		t.Parallel()
 		site := gatewaytest.New(t, gatewaytest.Options{})
+		known := site.Browser()
+		known.SignIn(bob)
+		known.SignOut().Want(t, 303)
+		before := len(site.Mails.All())
 		site.Mails.Break(gatewaytest.Hang)
 		begun := time.Now()
 		for i := range 20 { // more than are handed over at once
@@ -81,15 +85,17 @@ func TestMailServerFaults(t *testing.T) {
 		if took := time.Since(begun); took > 3*time.Second {
 			t.Errorf("the pages took %s", took)
 		}
-		eventually(t, "eight are under way", func() bool { return site.Mails.Tries() == 8 })
-		if site.Queued() != 20 {
+		eventually(t, "six are under way", func() bool { return site.Mails.Tries() == before+6 })
+		known.Start(bob).Want(t, 303)
+		eventually(t, "that of a known browser too, past fourteen that wait", func() bool { return site.Mails.Tries() == before+7 })
+		if site.Queued() != 21 {
 			t.Errorf("%d queued", site.Queued())
 		}
 		site.Mails.Break(gatewaytest.Healthy)
 		site.Restart() // waits a moment for those under way, and loses none
 		site.Settle()
-		if len(site.Mails.All()) != 20 {
-			t.Errorf("%d mails", len(site.Mails.All()))
+		if got := len(site.Mails.All()) - before; got != 21 {
+			t.Errorf("%d mails", got)
 		}
 	})
 	t.Run("cut off", func(t *testing.T) {
@@ -232,4 +238,27 @@ func TestMailText(t *testing.T) {
 	if !strings.HasPrefix(mail.Link, "https://wiki.example.com:8443/.auth/link?token=") || strings.Contains(mail.Link, b.Request) || strings.Contains(mail.Link, "ann") {
 		t.Errorf("link %q", mail.Link)
 	}
+}
+
+// TestQueueFollowsWhatIsInForce: while a server changes its configuration, the next
+// one sends nothing until the one before is gone, since it may still fail to load.
+func TestQueueFollowsWhatIsInForce(t *testing.T) {
+	t.Parallel()
+	site := gatewaytest.New(t, gatewaytest.Options{})
+	next := &gatewaytest.Mails{}
+	announced := &gateway.Attachment{Engine: site.Engine, Transport: next, MayEnter: func(string, string) bool { return false }}
+	site.Node.Attach(announced)
+	site.Browser().Start(ann)
+	site.Settle()
+	if here, there := len(site.Mails.All()), len(next.All()); here != 1 || there != 0 {
+		t.Errorf("%d mails by the configuration in force, %d by the next", here, there)
+	}
+	site.HoldMail() // the one in force is gone
+	site.Browser().Start(bob)
+	site.Settle()
+	if here, there := len(site.Mails.All()), len(next.All()); here != 1 || there != 1 {
+		t.Errorf("%d mails by the configuration before, %d by the one in force", here, there)
+	}
+	site.ReleaseMail()
+	site.Node.Detach(announced)
 }

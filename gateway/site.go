@@ -53,12 +53,18 @@ func NewSite(c SiteConfig) *Site {
 		}
 		if rule.Matches == nil {
 			s.partlyPublic = false
+		} else {
+			fields = append(fields, otherAddress...)
 		}
 	}
 	s.guard = NewHeaderGuard(fields)
 	s.loopback = !s.https() && IsLoopbackName(s.Host)
 	return s
 }
+
+// otherAddress are header fields by which some frameworks take the address of a
+// request for another one, past the rules that are for it.
+var otherAddress = []string{"X-Original-URL", "X-Rewrite-URL"}
 
 // MayEnter says whether any rule of the site admits the address: then a mail
 // is worth sending.

@@ -224,6 +224,10 @@ var endless = [...]string{
 	"application/stream+json", "application/json-seq", "multipart/x-mixed-replace",
 }
 
+// endlessCalls begin the media types of calls that scripts in pages make: gRPC-Web,
+// and the streams of the Connect protocol.
+var endlessCalls = [...]string{"application/grpc", "application/connect+"}
+
 // isEventStream reads a Content-Type with any parameters, well formed or not.
 func isEventStream(contentType []string) bool {
 	for _, value := range contentType {
@@ -231,6 +235,11 @@ func isEventStream(contentType []string) bool {
 		media = trimBlanks(media)
 		for _, one := range endless {
 			if len(one) == len(media) && equalFoldASCII(media, one) {
+				return true
+			}
+		}
+		for _, one := range endlessCalls {
+			if len(media) >= len(one) && equalFoldASCII(media[:len(one)], one) {
 				return true
 			}
 		}
@@ -309,14 +318,14 @@ func (d *Door) passOn(w http.ResponseWriter, r *http.Request, v *visit, server S
 	out.stream = stream{host: v.Site.Host, session: v.session.hash}
 	defer out.after()
 	r = v.toldOf(r)
-	kind := KindOf(r)
-	if kind == Upgrade || kind == GRPC || !endsByDeadline(r) {
+	longLived := isUpgrade(r) || isGRPC(r)
+	if longLived || !endsByDeadline(r) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		out.stream.cancel = cancel
 		r = r.WithContext(ctx)
 	}
-	if kind == Upgrade || kind == GRPC {
+	if longLived {
 		out.note()
 	}
 	return server.Next(out, r)

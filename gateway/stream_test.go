@@ -329,6 +329,8 @@ func TestSilentEventStreamEnds(t *testing.T) {
 		{"HTTP/2 POST", "POST", "text/event-stream", true},
 		{"lines of JSON", "GET", "application/x-ndjson", false},
 		{"pictures", "GET", "multipart/x-mixed-replace; boundary=x", true},
+		{"gRPC-Web", "POST", "application/grpc-web+proto", true},
+		{"Connect", "POST", "application/connect+json", false},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
 			t.Parallel()

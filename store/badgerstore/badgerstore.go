@@ -150,7 +150,7 @@ func (s *Store) closeDB() error {
 	db := s.db
 	s.db, s.failure = nil, store.ErrClosed
 	if db == nil {
-		return nil
+		return s.awaitFailed()
 	}
 	if full, err := s.disk.tooFull(); err == nil && full {
 		return fmt.Errorf("badgerstore: not closing the database in %s cleanly: %w; nothing is lost, but the folder stays locked until this process ends", s.cfg.Dir, store.ErrFull)
@@ -161,23 +161,44 @@ func (s *Store) closeDB() error {
 	return nil
 }
 
+// awaitFailed waits until a database that failed has let go of its folder.
+func (s *Store) awaitFailed() error {
+	if s.released == nil || inTime(s.released) {
+		return nil
+	}
+	return fmt.Errorf("badgerstore: closing the failed database in %s: %w", s.cfg.Dir, errNotInTime)
+}
+
 // closeTime is what Badger gets for writing what is in memory to new files.
 const closeTime = 10 * time.Second
 
-// closeInTime closes the database, or gives up: where its folder is gone or
-// cannot be written any more, Badger tries again for ever, and the process would
-// never end. All that was confirmed is in the log.
-func closeInTime(db *badger.DB) error {
-	done := make(chan error, 1)
-	go func() { done <- db.Close() }()
+var errNotInTime = fmt.Errorf("not done after %s, because its folder cannot be written; nothing that was confirmed is lost, but the folder stays locked until this process ends", closeTime)
+
+// inTime waits for done, and gives up after closeTime: where its folder is gone
+// or cannot be written any more, Badger tries again for ever, and the process
+// would never end. All that was confirmed is in the log.
+func inTime(done <-chan struct{}) bool {
 	timer := time.NewTimer(closeTime)
 	defer timer.Stop()
 	select {
-	case err := <-done:
-		return err
+	case <-done:
+		return true
 	case <-timer.C:
-		return fmt.Errorf("not done after %s, because its folder cannot be written; nothing that was confirmed is lost, but the folder stays locked until this process ends", closeTime)
+		return false
 	}
+}
+
+func closeInTime(db *badger.DB) error {
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = db.Close()
+	}()
+	if !inTime(done) {
+		return errNotInTime
+	}
+	return err
 }
 
 // begin refuses work on a closed store; otherwise the caller ends it with

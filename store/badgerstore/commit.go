@@ -184,7 +184,8 @@ func (s *Store) write(txn *badger.Txn) error {
 
 // apply runs fn and adds what it makes to the transaction. It returns the size
 // of what it added, in bytes, 0 being nothing.
-func (u *update) apply(txn *badger.Txn, r room) (int, error) {
+func (u *update) apply(txn *badger.Txn, r room) (size int, err error) {
+	defer catch(&err)
 	if r == roomNone {
 		return 0, store.ErrFull
 	}

@@ -115,6 +115,13 @@ func TestOutOfFiles(t *testing.T) {
 	}
 }
 
+// TestCloseWithoutFiles: closing ends, though Badger would try for ever.
+func TestCloseWithoutFiles(t *testing.T) {
+	if out, err := child("no files for good", t.TempDir()).CombinedOutput(); err != nil {
+		t.Fatalf("the child: %v\n%s", err, out)
+	}
+}
+
 func runOutOfFiles(dir string) error {
 	s, err := badgerstore.Open(badgerstore.Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -171,7 +178,45 @@ func runOutOfFiles(dir string) error {
 	return s.Close()
 }
 
-func init() { children["files"] = runOutOfFiles }
+func init() {
+	children["files"] = runOutOfFiles
+	children["no files for good"] = closeWithoutFiles
+}
+
+// closeWithoutFiles closes a database that failed and stays that way.
+func closeWithoutFiles(folder string) error {
+	s, err := badgerstore.Open(badgerstore.Config{Dir: folder, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = 3
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	for n := 0; err == nil && n < 1000; n++ {
+		err = s.Update(context.Background(), fmt.Sprint("k", n), 0, func([]byte) ([]byte, error) {
+			return make([]byte, store.MaxValue), nil
+		})
+	}
+	if err == nil {
+		return errors.New("1000 large values needed no new file")
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err == nil {
+			return errors.New("closed without a word of the files that cannot be written")
+		}
+		return nil
+	case <-time.After(30 * time.Second):
+		return errors.New("closing does not end")
+	}
+}
 
 // As another user than root: a file of somebody else's in the folder.
 func TestNotWritable(t *testing.T) {

@@ -22,12 +22,12 @@ func (s *Store) fail(cause error) {
 	// Badger closes when it has flushed what it can, and tries until it can.
 	released := make(chan struct{})
 	s.released = released
-	s.workers.Go(func() {
+	go func() { // Close does not wait for it longer than for a healthy one
 		defer close(released)
 		if err := db.Close(); err != nil {
 			s.cfg.Log.Warn("closing the failed database", "folder", s.cfg.Dir, "error", err)
 		}
-	})
+	}()
 }
 
 // reopen opens a database that failed, if it failed and is closed by now. The

@@ -185,9 +185,17 @@ const userPlaceholder = "http.auth.user."
 var userPlaceholders = [...]string{userPlaceholder + "id", userPlaceholder + "email", userPlaceholder + "groups", userPlaceholder + "method"}
 
 func (p *passage) placeholder(key string) (any, bool) {
+	if value, ok := p.user(key); ok {
+		return value, true
+	}
+	return nil, false
+}
+
+// user is the value of a placeholder that is ours.
+func (p *passage) user(key string) (string, bool) {
 	field, ok := strings.CutPrefix(key, userPlaceholder)
 	if !ok {
-		return nil, false
+		return "", false
 	}
 	switch field {
 	case "id", "email":
@@ -197,14 +205,14 @@ func (p *passage) placeholder(key string) (any, bool) {
 	case "method":
 		return p.identity.Method, true
 	}
-	return nil, false
+	return "", false
 }
 
 // Expand fills the placeholders of a header's value, which mostly is one of ours.
 func (p *passage) Expand(value string) string {
 	if strings.HasPrefix(value, "{"+userPlaceholder) && strings.IndexByte(value, '}') == len(value)-1 {
-		if own, ok := p.placeholder(value[1 : len(value)-1]); ok {
-			return own.(string)
+		if own, ok := p.user(value[1 : len(value)-1]); ok {
+			return own
 		}
 	}
 	return p.replacer().ReplaceAll(value, "")

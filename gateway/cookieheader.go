@@ -75,75 +75,53 @@ func stripOwnCookies(h http.Header) {
 // withoutOwnCookies returns the line without them. Browsers send them side by
 // side, mostly, and then what is left needs no memory of its own.
 func withoutOwnCookies(line string) (rest string, changed bool) {
-	start, end := nextOwnCookie(line, 0)
-	if start < 0 {
-		return line, false
-	}
-	var before strings.Builder // what is kept, up to the run of pairs that is being read
-	from, to := -1, -1         // that run in the line
-	for done := 0; done <= len(line); {
-		if start != done {
-			addRun(&before, line, from, to)
-			from, to = done, len(line)
-			if start >= 0 {
-				to = start - 1
-			}
-		}
-		if start < 0 {
-			break
-		}
-		done = end + 1
-		start, end = nextOwnCookie(line, done)
-	}
-	switch {
-	case from < 0:
-	case before.Len() == 0:
-		rest = line[from:to]
-	default:
-		addRun(&before, line, from, to)
-		rest = strings.TrimSuffix(before.String(), ";")
-	}
-	// What led a pair away from its neighbour means nothing at the beginning.
-	return strings.TrimLeft(rest, " \t"), true
-}
-
-// nextOwnCookie finds the first pair of the gateway's that begins at from or
-// later, where a pair begins, or -1. All of their names have "postern_" in them.
-func nextOwnCookie(line string, from int) (start, end int) {
-	const common = "postern"
-	for at := from; at < len(line); {
-		found := strings.IndexByte(line[at:], '_')
-		if found < 0 {
-			break
-		}
-		at += found + 1
-		if name := at - 1 - len(common); name < from || !equalFoldASCII(line[name:at-1], common) {
-			continue
-		}
-		start = from + strings.LastIndexByte(line[from:at], ';') + 1
-		if end = strings.IndexByte(line[at:], ';'); end < 0 {
-			end = len(line)
-		} else {
-			end += at
+	var kept cookieRuns
+	from := 0 // of the pairs that are kept, up to the one that is looked at
+	for start := 0; start <= len(line); {
+		end := start + len(line[start:])
+		if i := strings.IndexByte(line[start:], ';'); i >= 0 {
+			end = start + i
 		}
 		if isOwnCookie(line[start:end]) {
-			return start, end
+			if from < start {
+				kept.add(line[from : start-1])
+			}
+			from = end + 1
 		}
-		at = end // however often this pair has the name in it
+		start = end + 1
 	}
-	return -1, -1
+	if from == 0 {
+		return line, false
+	}
+	if from < len(line) {
+		kept.add(line[from:])
+	}
+	// What led a pair away from its neighbour means nothing at the beginning.
+	return strings.TrimLeft(kept.String(), " \t"), true
 }
 
-// addRun adds a run of pairs, if there is one, and what separates it from the next.
-func addRun(to *strings.Builder, line string, start, end int) {
-	if start < 0 {
-		return
+// cookieRuns joins what is kept of a line.
+type cookieRuns struct {
+	first string
+	all   []byte // from the second on
+}
+
+func (r *cookieRuns) add(run string) {
+	switch {
+	case r.all != nil:
+		r.all = append(append(r.all, ';'), run...)
+	case r.first != "":
+		r.all = append(append([]byte(r.first), ';'), run...)
+	default:
+		r.first = run
 	}
-	if to.Cap() == 0 {
-		to.Grow(len(line) + 1)
+}
+
+func (r *cookieRuns) String() string {
+	if r.all != nil {
+		return string(r.all)
 	}
-	to.WriteString(line[start:end])
-	to.WriteByte(';')
+	return r.first
 }
 
 // StripOwnSetCookies removes from a response every Set-Cookie that a browser
@@ -190,6 +168,9 @@ func isOwnCookie(pair string) bool {
 	}
 	for pair != "" && isCookieBlank(pair[len(pair)-1]) {
 		pair = pair[:len(pair)-1]
+	}
+	if len(pair) < len(LoopbackSessionCookie) {
+		return false // the shortest of them
 	}
 	for _, own := range [...]string{SessionCookie, BrowserCookie, LoopbackSessionCookie, LoopbackBrowserCookie} {
 		if len(pair) == len(own) && equalFoldASCII(pair, own) {

@@ -63,16 +63,24 @@ func (e *Engine) setIdentity(r *http.Request, site *Site, s *liveSession, groups
 		return err
 	}
 	// Handlers that follow may change values in place, so each request has its own.
-	values := [...]string{s.Email, s.Email, assertion, groups.joined}
-	r.Header[HeaderUser] = values[0:1:1]
-	r.Header[HeaderEmail] = values[1:2:2]
-	r.Header[HeaderAssertion] = values[2:3:3]
+	further := 0
+	for _, rule := range rules {
+		further += len(rule.Header)
+	}
+	values := make([]string, 0, 4+further)
+	set := func(field, value string) {
+		values = append(values, value)
+		r.Header[field] = values[len(values)-1 : len(values) : len(values)]
+	}
+	set(HeaderUser, s.Email)
+	set(HeaderEmail, s.Email)
+	set(HeaderAssertion, assertion)
 	if groups.joined != "" {
-		r.Header[HeaderGroups] = values[3:4:4]
+		set(HeaderGroups, groups.joined)
 	}
 	for _, rule := range rules {
 		for _, field := range rule.Header {
-			r.Header.Set(field.Name, server.Expand(field.Value))
+			set(http.CanonicalHeaderKey(field.Name), server.Expand(field.Value))
 		}
 	}
 	return nil

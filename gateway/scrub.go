@@ -27,28 +27,40 @@ const maxField = 128
 // for concurrent use, since nothing changes it.
 type HeaderGuard struct {
 	names map[string]bool // folded
-	first [256]bool       // the first bytes of those, by which most headers are told apart at once
+	// first has the bytes that such a field can begin with, by which most headers
+	// are told apart at once.
+	first [256]bool
 }
 
 // NewHeaderGuard returns a guard of Remote-User, Remote-Email, Remote-Groups,
 // Remote-Name, everything that begins with X-Postern-, and extraFields.
 func NewHeaderGuard(extraFields []string) *HeaderGuard {
 	g := &HeaderGuard{names: make(map[string]bool)}
-	g.first[identityPrefix[0]] = true
+	for c := range g.first {
+		g.first[c] = !isAlphanumeric(byte(c)) // left out: what follows decides
+	}
+	g.beginsWith(identityPrefix[0])
 	for _, fields := range [][]string{identityFields, extraFields} {
 		for _, field := range fields {
 			if name := foldField(make([]byte, 0, maxField), field); len(name) > 0 {
 				g.names[string(name)] = true
-				g.first[name[0]] = true
+				g.beginsWith(name[0])
 			}
 		}
 	}
 	return g
 }
 
+func (g *HeaderGuard) beginsWith(folded byte) {
+	g.first[folded] = true
+	if folded >= 'a' && folded <= 'z' {
+		g.first[folded-'a'+'A'] = true
+	}
+}
+
 // Guards reports whether a field of this name is kept from clients.
 func (g *HeaderGuard) Guards(field string) bool {
-	if !g.first[firstFolded(field)] {
+	if field == "" || !g.first[field[0]] {
 		return false
 	}
 	var room [maxField]byte
@@ -149,16 +161,6 @@ func foldField(to []byte, name string) []byte {
 		}
 	}
 	return to
-}
-
-// firstFolded is the first byte that fold would give, or 0.
-func firstFolded(name string) byte {
-	for i := range len(name) {
-		if c := name[i]; isAlphanumeric(c) {
-			return lowerByte(c)
-		}
-	}
-	return 0
 }
 
 // refuseHTTPUpgrade removes an Upgrade to another version of HTTP, or to TLS: what

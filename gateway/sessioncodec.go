@@ -8,21 +8,30 @@ import (
 )
 
 // sessionFormat is the first byte of a stored session. Sessions are many, and are
-// read on the way of a request, so they are stored shortly.
-const sessionFormat = 1
+// read on the way of a request, so they are stored shortly. absoluteTimes is that
+// of older ones, whose times are all since 1970.
+const (
+	sessionFormat = 2
+	absoluteTimes = 1
+)
 
 var errSessionRecord = errors.New("not a session record")
 
 // AppendBinary implements encoding.BinaryAppender: each text with its length
-// before it, times in nanoseconds since 1970.
+// before it, the first time in nanoseconds since 1970, and the others since the
+// first, which is shorter and much alike in all sessions.
 func (s Session) AppendBinary(to []byte) ([]byte, error) {
 	to = append(to, sessionFormat)
 	for _, text := range s.texts() {
 		to = binary.AppendUvarint(to, uint64(len(*text)))
 		to = append(to, *text...)
 	}
-	for _, at := range s.times() {
-		to = binary.AppendVarint(to, at.UnixNano())
+	var since int64
+	for i, at := range s.times() {
+		to = binary.AppendVarint(to, at.UnixNano()-since)
+		if i == 0 {
+			since = at.UnixNano()
+		}
 	}
 	return binary.AppendVarint(to, int64(s.Idle)), nil
 }
@@ -35,7 +44,7 @@ func (s *Session) UnmarshalBinary(data []byte) error {
 	if len(data) > 0 && data[0] == '{' {
 		return json.Unmarshal(data, s)
 	}
-	if len(data) == 0 || data[0] != sessionFormat {
+	if len(data) == 0 || data[0] != sessionFormat && data[0] != absoluteTimes {
 		return errSessionRecord
 	}
 	rest := string(data[1:]) // one copy for all texts
@@ -46,12 +55,16 @@ func (s *Session) UnmarshalBinary(data []byte) error {
 		}
 		*text, rest = rest[n:n+int(length)], rest[n+int(length):]
 	}
-	for _, at := range s.times() {
+	var since int64
+	for i, at := range s.times() {
 		nanoseconds, n := varint(rest)
 		if n <= 0 {
 			return errSessionRecord
 		}
-		*at, rest = time.Unix(0, nanoseconds).UTC(), rest[n:]
+		*at, rest = time.Unix(0, since+nanoseconds).UTC(), rest[n:]
+		if i == 0 && data[0] == sessionFormat {
+			since = nanoseconds
+		}
 	}
 	idle, n := varint(rest)
 	if n <= 0 || n != len(rest) {

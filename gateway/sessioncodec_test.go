@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -28,6 +29,7 @@ func TestSessionRecord(t *testing.T) {
 	}
 	for name, encode := range map[string]func() ([]byte, error){
 		"binary": want.MarshalBinary,
+		"older":  func() ([]byte, error) { return olderRecord(want), nil },
 		"JSON":   func() ([]byte, error) { return json.Marshal(want) },
 	} {
 		data, err := encode()
@@ -47,6 +49,18 @@ func TestSessionRecord(t *testing.T) {
 	}
 }
 
+// olderRecord is how sessions were stored before.
+func olderRecord(s Session) []byte {
+	data := []byte{1}
+	for _, text := range s.texts() {
+		data = append(binary.AppendUvarint(data, uint64(len(*text))), *text...)
+	}
+	for _, at := range s.times() {
+		data = binary.AppendVarint(data, at.UnixNano())
+	}
+	return binary.AppendVarint(data, int64(s.Idle))
+}
+
 // Whatever is cut off or added makes no session.
 func TestBrokenSessionRecord(t *testing.T) {
 	data, _ := testSession().MarshalBinary()
@@ -55,7 +69,7 @@ func TestBrokenSessionRecord(t *testing.T) {
 			t.Errorf("the first %d bytes make a session", n)
 		}
 	}
-	for _, bad := range []string{"", "x", "\x02", string(data) + "\x00", "null", "\x01" + strings.Repeat("\xff", 100)} {
+	for _, bad := range []string{"", "x", "\x02", "\x03" + string(data[1:]), string(data) + "\x00", "null", "\x01" + strings.Repeat("\xff", 100)} {
 		if err := new(Session).UnmarshalBinary([]byte(bad)); err == nil {
 			t.Errorf("%q makes a session", bad)
 		}

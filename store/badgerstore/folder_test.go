@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
 	"github.com/postern-auth/postern/store"
 	"github.com/postern-auth/postern/store/badgerstore"
 )
@@ -200,6 +203,79 @@ func TestDamaged(t *testing.T) {
 			}
 			t.Log(err)
 		})
+	}
+}
+
+// Wherever a byte of a table is another one, it is found before Badger opens the
+// table, which could end the process, unless it means the same.
+func TestDamagedByte(t *testing.T) {
+	dir := filled(t)
+	files, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	sound, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for at := 0; at < len(sound); at += 1 + len(sound)/97 {
+		damaged := bytes.Clone(sound)
+		damaged[at] ^= 0xff
+		if err := os.WriteFile(files[0], damaged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := badgerstore.Open(badgerstore.Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			found++
+			if !errors.Is(err, badgerstore.ErrDamaged) {
+				t.Errorf("byte %d of %d: %v", at, len(sound), err)
+			}
+			continue
+		}
+		for i := range 60 {
+			if value, err := s.Get(context.Background(), fmt.Sprint("k", i)); err != nil || string(value) != strings.Repeat("v", store.MaxValue) {
+				t.Errorf("byte %d of %d: another value, %v", at, len(sound), err)
+			}
+		}
+		s.Close()
+	}
+	if found < 50 {
+		t.Errorf("only %d damaged bytes were found", found)
+	}
+	if err := os.WriteFile(files[0], sound, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, badgerstore.Config{Dir: dir})
+}
+
+// A database whose tables are not compressed, as they once were not, is read on.
+func TestUncompressedTables(t *testing.T) {
+	dir := t.TempDir()
+	old, err := badger.OpenManaged(badger.DefaultOptions(dir).WithCompression(options.None).WithLogger(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		txn := old.NewTransactionAt(uint64(i), true)
+		if err := errors.Join(txn.Set(fmt.Appendf(nil, "kold%d", i), []byte("value")), txn.CommitAt(uint64(i+1), nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := old.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time, with tables of both kinds
+		s := open(t, badgerstore.Config{Dir: dir})
+		set(t, s, "new", 0, bytes.Repeat([]byte("new"), 1000))
+		for i := range 1000 {
+			if value, err := s.Get(context.Background(), fmt.Sprint("old", i)); err != nil || string(value) != "value" {
+				t.Fatalf("old%d: %q, %v", i, value, err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -25,9 +25,8 @@ type queuedMail struct {
 	MessageID string    `json:"message_id"`
 	Queued    time.Time `json:"queued"`
 	NotBefore time.Time `json:"not_before"`
-	// Counted says that the mail was counted in its lane, InTotal in the total.
+	// Counted says that the mail was counted in its lane.
 	Counted bool `json:"counted"`
-	InTotal bool `json:"in_total"`
 	// Known says that it is for a browser that is known as the address.
 	Known bool `json:"known,omitempty"`
 }
@@ -142,43 +141,51 @@ func (e *Engine) mailable(ctx context.Context, queued *queuedMail) (c *challenge
 }
 
 // countMail counts a mail that was not counted yet, and returns how long it has
-// to wait where a limit leaves no room for it.
+// to wait where a limit leaves no room for it. That it was counted is written down
+// only where it waits: a mail whose process ends before it is handed over may be
+// counted twice, and a write for each mail would cost all of them.
 func (e *Engine) countMail(ctx context.Context, c *challenge, d *delivery, queued *queuedMail) (wait time.Duration, err error) {
-	before := *queued
-	if !queued.Counted {
+	if d.counted = d.counted || queued.Counted; !d.counted {
 		if wait, err = e.takeMail(ctx, c.Lane); err != nil {
 			return 0, err
 		}
-		queued.Counted = wait == 0
+		d.counted = wait == 0
 	}
-	if wait == 0 && !queued.InTotal {
-		// Mails that are never handed over are counted apart: the work is the same,
-		// or the next request would be quicker for a refused address, and they
-		// leave the others their room.
-		counter := "total"
-		switch {
-		case c.Decoy:
-			counter = "decoys"
-		case !isShared(c.Lane):
-			counter = "total known" // strangers cannot use it up
-		}
-		err := e.take(ctx, "total", counter, e.config.Limits.Total)
-		var over *LimitError
-		if errors.As(err, &over) && c.Decoy {
-			return 0, nil
-		} else if errors.As(err, &over) {
-			e.log.Error("mails wait: the server has sent as many as limit total allows", "seconds", int(over.RetryAfter.Seconds()))
-			wait = over.RetryAfter
-		} else if err != nil {
+	if wait == 0 && !d.inTotal {
+		if wait, err = e.takeTotal(ctx, c); err != nil {
 			return 0, err
 		}
-		queued.InTotal = wait == 0
+		d.inTotal = wait == 0
 	}
-	queued.NotBefore = e.now().Add(wait)
-	if before.Counted == queued.Counted && before.InTotal == queued.InTotal {
+	if wait == 0 || d.counted == queued.Counted {
 		return wait, nil
 	}
+	queued.Counted, queued.NotBefore = d.counted, e.now().Add(wait)
 	return wait, store.Put(ctx, e.store, d.key, c.Deadline.Sub(e.now())+time.Minute, queued)
+}
+
+// takeTotal counts a mail of the server, or returns how long it has to wait. Mails
+// that are never handed over are counted apart: the work is the same, or the next
+// request would be quicker for a refused address, and they leave the others their
+// room.
+func (e *Engine) takeTotal(ctx context.Context, c *challenge) (wait time.Duration, err error) {
+	counter := "total"
+	switch {
+	case c.Decoy:
+		counter = "decoys"
+	case !isShared(c.Lane):
+		counter = "total known" // strangers cannot use it up
+	}
+	err = e.take(ctx, "total", counter, e.config.Limits.Total)
+	var over *LimitError
+	switch {
+	case errors.As(err, &over) && c.Decoy:
+		return 0, nil
+	case errors.As(err, &over):
+		e.log.Error("mails wait: the server has sent as many as limit total allows", "seconds", int(over.RetryAfter.Seconds()))
+		return over.RetryAfter, nil
+	}
+	return 0, err
 }
 
 // hand writes the mail and hands it to the transport, unless the address was

@@ -41,6 +41,8 @@ type delivery struct {
 	tries int
 	// postponed mails wait for a limit, others for the mail server.
 	postponed bool
+	// counted says that it was counted in its lane, inTotal in the total.
+	counted, inTotal bool
 	// delivered mails only wait for their record to be deleted.
 	delivered bool
 }

@@ -234,9 +234,10 @@ func (a *App) bind() error {
 		return err
 	}
 	bound := make(map[*Handler]bool)
-	for _, server := range app.Servers {
+	for name, server := range app.Servers {
 		var here []*Handler
 		err := walkServer(server, a.config.Prefix, func(place placement, h *Handler) error {
+			place.server = name
 			here = append(here, h) // each place in the routes has a handler of its own
 			bound[h], h.place = true, place
 			return nil
@@ -245,7 +246,6 @@ func (a *App) bind() error {
 			return err
 		}
 		for _, h := range here {
-			h.neighbours = here
 			h.alone = !h.place.again && !slices.ContainsFunc(here, func(other *Handler) bool {
 				return other != h && !h.place.apart(other.place)
 			})
@@ -269,16 +269,21 @@ func (a *App) httpApp() (*caddyhttp.App, error) {
 
 // mayEnter says whether any directive that is for the host admits the address.
 func (a *App) mayEnter(host, address string) bool {
-	exact := slices.ContainsFunc(a.handlers, func(h *Handler) bool { return h.servesExactly(host) })
 	for _, h := range a.handlers {
-		if exact && !h.servesExactly(host) {
-			continue // Caddy routes the host to the site that names it, not to a wildcard
-		}
-		if site := h.siteOf(host); site != nil && site.MayEnter(address) {
+		if a.isFor(h, host) && h.siteOf(host).MayEnter(address) {
 			return true
 		}
 	}
 	return false
+}
+
+// isFor says whether the handler is one of the host's: where one names the host,
+// Caddy leads there, and not to a wildcard.
+func (a *App) isFor(h *Handler, host string) bool {
+	if h.servesExactly(host) {
+		return true
+	}
+	return h.serves(host) && !slices.ContainsFunc(a.handlers, func(other *Handler) bool { return other.servesExactly(host) })
 }
 
 // register notes a handler of this configuration.

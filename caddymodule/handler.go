@@ -1,9 +1,13 @@
 package caddymodule
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,10 +45,8 @@ type Handler struct {
 	origin string          // "" where it is derived
 	host   string          // of origin; may begin with "*."
 
-	// place and neighbours are set before the app starts: where in the routes
-	// this handler is, and all handlers of its server.
-	place      placement
-	neighbours []*Handler
+	// place is set when the app starts: where in the routes this handler is.
+	place placement
 	// alone says that no request comes to another one too, or here again.
 	alone     bool
 	sites     siteCache[siteKey]
@@ -104,6 +106,7 @@ func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 		if rule.Matches, err = h.loadMatchers(ctx); err != nil {
 			return err
 		}
+		rule.Reread = reread
 	}
 	h.rule, h.rules = rule, []*gateway.Rule{rule}
 	return rule.Validate()
@@ -112,6 +115,7 @@ func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 // loadMatchers returns a function that fails closed: a matcher that cannot tell
 // protects.
 func (h *Handler) loadMatchers(ctx caddy.Context) (func(*http.Request) bool, error) {
+	readsQuery := h.readsQuery() // the raw text is gone when it is loaded
 	loaded, err := ctx.LoadModule(h, "MatcherSetsRaw")
 	if err != nil {
 		return nil, fmt.Errorf("matcher: %w", err)
@@ -122,8 +126,22 @@ func (h *Handler) loadMatchers(ctx caddy.Context) (func(*http.Request) bool, err
 	}
 	return func(r *http.Request) bool {
 		match, err := sets.AnyMatchWithError(r)
-		return match || err != nil
+		return match || err != nil || readsQuery && malformedQuery(r)
 	}, nil
+}
+
+// readsQuery says whether a matcher may decide by the query. Caddy's own takes one
+// that cannot be read for one that does not match.
+func (h *Handler) readsQuery() bool {
+	return slices.ContainsFunc(h.MatcherSetsRaw, func(set caddy.ModuleMap) bool {
+		text, err := json.Marshal(set)
+		return err != nil || bytes.Contains(text, []byte("query"))
+	})
+}
+
+func malformedQuery(r *http.Request) bool {
+	_, err := url.ParseQuery(r.URL.RawQuery)
+	return err != nil
 }
 
 // at is where the handler was written, for the beginning of a message.
@@ -232,10 +250,13 @@ func original(r *http.Request) *http.Request {
 	}
 	before := *r
 	before.Method, before.URL, before.RequestURI = was.Method, was.URL, was.RequestURI
-	// Matchers read placeholders such as {path} of the context's replacer.
-	caddyhttp.NewTestReplacer(&before)
+	reread(&before)
 	return &before
 }
+
+// reread makes a changed copy of a request ready for matchers, which read
+// placeholders such as {path} of the context's replacer.
+func reread(r *http.Request) { caddyhttp.NewTestReplacer(r) }
 
 // public says whether others than this machine reach the site.
 func (h *Handler) public() bool {

@@ -16,6 +16,8 @@ import (
 // placement is where a handler stands in the routes of a server: what the
 // matchers around it let through.
 type placement struct {
+	// server is the name of the server, once the app has started.
+	server string
 	// hosts are those that the matchers around name, wildcards included. Nil:
 	// none does, so any host comes through.
 	hosts []string
@@ -44,6 +46,9 @@ type choice struct {
 // hosts that end there, as a wildcard site and one below it, or in two handle
 // blocks of one site. Then they are of two sites.
 func (p placement) apart(other placement) bool {
+	if p.server != other.server {
+		return true
+	}
 	if p.again || other.again {
 		return false
 	}
@@ -134,7 +139,7 @@ func shareOrigins(all []spot) error {
 			continue
 		}
 		for _, other := range all {
-			if one.at.apart(other.at) || !one.at.shares(other.at) {
+			if !one.at.shares(other.at) {
 				continue
 			}
 			if other.h.Origin != "" && other.h.Origin != one.h.Origin {

@@ -135,6 +135,99 @@ func TestFailedReload(t *testing.T) {
 	w.visit("http://localhost:"+w.port).signIn("sue@elsewhere.example", "new")
 }
 
+// TestOneHostInSeveralPlaces has two handle blocks, and two ports, of one host, each
+// with a directive: either judges what comes to it alone, yet they are one site.
+func TestOneHostInSeveralPlaces(t *testing.T) {
+	for name, sites := range map[string]string{
+		"handle blocks": `http://localhost:$PORT {
+			@one path /.auth/* /one/*
+			handle @one {
+				email_auth ann@example.com
+				` + echo + `
+			}
+			handle {
+				email_auth /two/* bob@example.org {
+					header X-Own {http.auth.user.email}
+				}
+				` + echo + `
+			}
+		}`,
+		"ports": `http://localhost:$PORT {
+			email_auth /one/* ann@example.com
+			` + echo + `
+		}
+		http://localhost:$OTHER {
+			email_auth /two/* bob@example.org {
+				header X-Own {http.auth.user.email}
+			}
+			` + echo + `
+		}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.load(sites, "limit mails 100 1m")
+			ann, bob := w.visit("http://localhost:"+w.port), w.visit("http://localhost:"+w.port)
+			ann.signIn("ann@example.com", "mails")
+			ann.get("/one/x", "X-Own", "spoofed").want(t, http.StatusOK).wantText(t, "id=ann@example.com").wantText(t, "own= ")
+			bob.signIn("bob@example.org", "mails") // is mailed, wherever he asks
+			bob.get("/one/x").want(t, http.StatusForbidden)
+			two := bob
+			if name == "ports" {
+				two = w.visit("http://localhost:" + w.other)
+				two.client.Jar = bob.client.Jar
+			}
+			two.get("/two/x").want(t, http.StatusOK).wantText(t, "own=bob@example.org")
+		})
+	}
+}
+
+// TestMatchersFailClosed: what a matcher cannot read, or an application may read as
+// something else, is protected.
+func TestMatchersFailClosed(t *testing.T) {
+	w := newWorld(t)
+	w.load(`http://localhost:$PORT {
+		@query query page=admin
+		email_auth @query anyone
+		email_auth @expression anyone
+		@expression expression {path}.startsWith("/admin")
+		@odd not path *.css /public* /
+		email_auth @odd anyone
+		`+echo+`
+	}
+	http://:$OTHER {
+		@host host admin.example.com
+		email_auth @host anyone {
+			origin https://*.example.com
+		}
+		`+echo+`
+	}`, "")
+	v := w.visit("http://localhost:" + w.port)
+	for path, open := range map[string]bool{
+		"/public?page=other": true, "/public?x=%41": true, "/public.css": true, "/": true,
+		"/?page=admin": false, "/?page=admin&x=%zz": false, "/?page=admin&a;b": false, "/?page=admin;": false, "/?page=admin%": false, "/?x=%zz": false,
+		"/admin": false, "/admin.css": false, "/%61dmin.css": false, "/%2561dmin.css": false, "//admin.css": false, "/admin%23.css": false, "/admin%3f.css": false, "/x%3f.css": false,
+	} {
+		if got := v.fetch(path).StatusCode; (got == http.StatusOK) != open {
+			t.Errorf("%s: status %d, want it open: %v", path, got, open)
+		}
+	}
+	for host, open := range map[string]bool{"other.example.com": true, "admin.example.com": false, "ADMIN.example.com": false, "admin.example.com.": false, "ADMIN.example.com.:80": false} {
+		request, err := http.NewRequest("GET", "http://localhost:"+w.other+"/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = host
+		response, err := http.DefaultTransport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if (response.StatusCode == http.StatusOK) != open {
+			t.Errorf("host %s: status %d, want it open: %v", host, response.StatusCode, open)
+		}
+	}
+}
+
 func portOf(listener net.Listener) string {
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	return port

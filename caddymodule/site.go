@@ -55,11 +55,22 @@ func (h *Handler) findSite(how reached) *gateway.Site {
 		key.scheme = "https"
 	}
 	if h.origin != "" && !isWildcard(h.host) {
+		if endsWithDot(how.host) {
+			return nil // which a host matcher of this site does not see through
+		}
 		key = siteKey{host: h.host}
 	} else if !h.names(key.host) {
 		return nil
 	}
 	return h.cached(key)
+}
+
+func endsWithDot(hostport string) bool {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		host = hostport
+	}
+	return strings.HasSuffix(host, ".")
 }
 
 func (h *Handler) cached(key siteKey) *gateway.Site {
@@ -133,13 +144,17 @@ func (h *Handler) servesExactly(host string) bool {
 	return h.serves(host) && (h.host == host || slices.Contains(h.place.hosts, host))
 }
 
-// makeSite makes the site with the rules of all directives that are for it.
+// makeSite makes the site with the rules of all directives that are for it. Those
+// that no request comes to which comes here belong to it, but do not judge.
 func (h *Handler) makeSite(key siteKey) *gateway.Site {
 	config := gateway.SiteConfig{Host: key.host, Groups: h.app.config.Groups}
 	config.Origin, config.OtherOrigins = h.originOf(key)
-	for _, neighbour := range h.neighbours {
-		if neighbour == h || !neighbour.place.apart(h.place) && neighbour.serves(key.host) {
-			config.Rules = append(config.Rules, neighbour.rule)
+	for _, other := range h.app.handlers {
+		switch {
+		case other == h, !other.place.apart(h.place) && other.serves(key.host):
+			config.Rules = append(config.Rules, other.rule)
+		case h.app.isFor(other, key.host):
+			config.Elsewhere = append(config.Elsewhere, other.rule)
 		}
 	}
 	return gateway.NewSite(config)

@@ -155,6 +155,9 @@ func (c Config) validate() error {
 	if err := c.Limits.validate(); err != nil {
 		return err
 	}
+	if c.Limits.Attempts.Count > maxAttempts {
+		return fmt.Errorf("limit attempts %d: write at most %d", c.Limits.Attempts.Count, maxAttempts)
+	}
 	return ValidatePrefix(c.Prefix)
 }
 

@@ -253,20 +253,19 @@ func oddMethod(r *http.Request) bool { return r.Method != strings.ToUpper(r.Meth
 
 // mayMeanMore says whether an upstream may take the path of a request for one
 // that further rules are for than those that matched: it is ambiguous, or such a
-// rule is for what the most credulous reader makes of it.
+// rule is for what a credulous reader makes of it.
 func mayMeanMore(rules, matched []*Rule, r *http.Request) bool {
 	raw := r.URL.EscapedPath()
-	if isOrdinary(raw) && !strings.Contains(raw, "./") && !strings.HasSuffix(raw, ".") {
+	if isPlain(raw) {
 		return false
 	}
 	if AmbiguousPath(raw) {
 		return true
 	}
-	read, where := *r, *r.URL
-	read.URL = &where
-	where.Path, where.RawPath = credulousPath(raw), ""
-	return where.Path != r.URL.Path && slices.ContainsFunc(matching(rules, &read, &read), func(rule *Rule) bool {
-		return !slices.Contains(matched, rule)
+	return slices.ContainsFunc(credulousPaths(raw), func(path string) bool {
+		return path != r.URL.Path && slices.ContainsFunc(rules, func(rule *Rule) bool {
+			return !slices.Contains(matched, rule) && rule.matchesAs(r, path)
+		})
 	})
 }
 

@@ -344,7 +344,8 @@ func FuzzDamagedRecord(f *testing.F) {
 	var records map[string][]byte
 	site := newFuzzSite(f, func(t testing.TB) *gatewaytest.Site {
 		many := gateway.Limit{Count: 1 << 30, Window: day}
-		s := gatewaytest.New(t, gatewaytest.Options{Config: gateway.Config{Limits: gateway.Limits{Mails: many, Attempts: many, Network: many, Total: many}}})
+		attempts := gateway.Limit{Count: 500, Window: day}
+		s := gatewaytest.New(t, gatewaytest.Options{Config: gateway.Config{Limits: gateway.Limits{Mails: many, Attempts: attempts, Network: many, Total: many}}})
 		signedIn, waiting = s.Browser(), s.Browser()
 		signedIn.SignIn(ann)
 		s.HoldMail()

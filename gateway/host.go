@@ -6,8 +6,9 @@ import (
 )
 
 // NormalHost returns a Host header's host in the form in which sites are named:
-// lower case, without port and without the dot that may end it. It returns ""
-// for what is no host.
+// lower case and without port. It returns "" for what is no host, a name that ends
+// with a dot among them: matchers of servers do not take it for the name without,
+// and some applications do.
 func NormalHost(hostport string) string {
 	host := hostport
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
@@ -16,7 +17,7 @@ func NormalHost(hostport string) string {
 		}
 		host = host[:i]
 	}
-	host = strings.TrimSuffix(lowerASCII(host), ".")
+	host = lowerASCII(host)
 	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
 		host = host[1 : len(host)-1]
 		if addr, err := netip.ParseAddr(host); err != nil || !addr.Is6() || addr.Zone() != "" {

@@ -238,8 +238,9 @@ var errAgain = errors.New("answered again")
 const (
 	// maxUsed bounds the record of a lane; the default limits stay far below.
 	maxUsed = 256
-	// maxWrong bounds what is remembered of one request.
-	maxWrong = 64
+	// maxAttempts bounds limit attempts, since as many wrong codes are remembered of
+	// one request.
+	maxAttempts = 500
 )
 
 // judge is the decision of settle.
@@ -277,7 +278,7 @@ func (e *Engine) judgeCode(l *lane, now time.Time, a answer, tried *answers) (ch
 	}
 	l.countWrong(now)
 	tried.Wrong = append(tried.Wrong, hash)
-	tried.Wrong = tried.Wrong[max(0, len(tried.Wrong)-maxWrong):]
+	tried.Wrong = tried.Wrong[max(0, len(tried.Wrong)-maxAttempts):]
 	left, wait = l.attempts(now, e.config.Limits, shared)
 	return true, &WrongCodeError{Left: left, RetryAfter: wait}
 }

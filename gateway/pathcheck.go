@@ -30,15 +30,37 @@ const maxDecodings = 8
 // escaped, without the query.
 func AmbiguousPath(rawPath string) bool { return pathFlaws(rawPath)&anyFlaw != 0 }
 
-// credulousPath is what the most credulous reader makes of an escaped path: it
-// decodes as often as there is anything to decode, takes letters of full width
-// for ASCII, and drops blanks and dots at the end of a segment.
-func credulousPath(rawPath string) string {
-	segments := strings.Split(strings.Map(narrow, plainestPath(rawPath)), "/")
+// credulousPaths are what the most credulous readers make of an escaped path: they
+// decode as often as there is anything to decode, take letters of full width for
+// ASCII and several slashes for one, and drop blanks and dots at the end of a
+// segment; some end it at what was an encoded question mark or number sign.
+func credulousPaths(rawPath string) []string {
+	path := strings.Map(narrow, plainestPath(rawPath))
+	whole := credulousSegments(path)
+	if end := strings.IndexAny(path, "?#"); end >= 0 {
+		return []string{whole, credulousSegments(path[:end])}
+	}
+	return []string{whole}
+}
+
+func credulousSegments(path string) string {
+	segments := strings.Split(path, "/")
 	for i, segment := range segments {
 		segments[i] = strings.TrimRight(segment, " .\u00a0")
 	}
-	return strings.Join(segments, "/")
+	first, last := 1, len(segments)-1
+	kept := segments[:min(first, len(segments))]
+	for i := first; i <= last; i++ {
+		if segments[i] != "" || i == last {
+			kept = append(kept, segments[i])
+		}
+	}
+	return strings.Join(kept, "/")
+}
+
+// isPlain says whether all readers make the same of a path.
+func isPlain(rawPath string) bool {
+	return isOrdinary(rawPath) && !strings.Contains(rawPath, "./") && !strings.Contains(rawPath, "//") && !strings.HasSuffix(rawPath, ".")
 }
 
 // narrow returns the ASCII character that one of full width stands for.

@@ -123,6 +123,9 @@ type HeaderField struct{ Name, Value string }
 type Rule struct {
 	// Matches says whether the rule is for a request. Nil: for every one.
 	Matches func(*http.Request) bool
+	// Reread makes a copy of a request, whose path was changed, ready for Matches.
+	// Nil: nothing is to be done.
+	Reread func(*http.Request)
 	// Allow and Deny are who may enter; Deny wins. Nobody is allowed by default.
 	Allow, Deny []Who
 	// MaxAge is how old the sign-in may be. 0: as old as the session.
@@ -158,6 +161,20 @@ func (r *Rule) Validate() error {
 		}
 	}
 	return r.Session.Validate()
+}
+
+// matchesAs says whether the rule would be for the request under another path.
+func (r *Rule) matchesAs(request *http.Request, path string) bool {
+	if r.Matches == nil {
+		return true
+	}
+	read, where := *request, *request.URL
+	read.URL = &where
+	where.Path, where.RawPath = path, ""
+	if r.Reread != nil {
+		r.Reread(&read)
+	}
+	return r.Matches(&read)
 }
 
 // admits says whether the rule lets the address in.

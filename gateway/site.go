@@ -17,8 +17,12 @@ type SiteConfig struct {
 	Origin string
 	// OtherOrigins name the same site too, as the origin of a form.
 	OtherOrigins []string
-	// Rules are those of all its directives. At least one.
+	// Rules are those of the directives that judge its requests. At least one.
 	Rules []*Rule
+	// Elsewhere are those of further directives of the same host, which requests
+	// come to in other places: what they set is kept from clients here too, and
+	// whom they admit is worth a mail.
+	Elsewhere []*Rule
 	// Groups are those that the rules name.
 	Groups *Groups
 }
@@ -31,6 +35,7 @@ type Site struct {
 
 	origins []string
 	rules   []*Rule
+	all     []*Rule // those elsewhere too
 	groups  *Groups
 	guard   *HeaderGuard
 	// partlyPublic says that a request can be for no rule; loopback that the site
@@ -42,20 +47,22 @@ type Site struct {
 func NewSite(c SiteConfig) *Site {
 	s := &Site{Host: c.Host, Origin: c.Origin, rules: c.Rules, groups: c.Groups}
 	s.origins = append([]string{c.Origin}, c.OtherOrigins...)
+	s.all = slices.Concat(c.Rules, c.Elsewhere)
 	if s.groups == nil {
 		s.groups = &Groups{}
 	}
 	var fields []string
 	s.partlyPublic = true
-	for _, rule := range c.Rules {
+	for _, rule := range s.all {
 		for _, field := range rule.Header {
 			fields = append(fields, field.Name)
 		}
-		if rule.Matches == nil {
-			s.partlyPublic = false
-		} else {
+		if rule.Matches != nil {
 			fields = append(fields, otherAddress...)
 		}
+	}
+	for _, rule := range s.rules {
+		s.partlyPublic = s.partlyPublic && rule.Matches != nil
 	}
 	s.guard = NewHeaderGuard(fields)
 	s.loopback = !s.https() && IsLoopbackName(s.Host)
@@ -66,11 +73,11 @@ func NewSite(c SiteConfig) *Site {
 // request for another one, past the rules that are for it.
 var otherAddress = []string{"X-Original-URL", "X-Rewrite-URL"}
 
-// MayEnter says whether any rule of the site admits the address: then a mail
+// MayEnter says whether any rule of the host admits the address: then a mail
 // is worth sending.
 func (s *Site) MayEnter(address string) bool {
 	groups := s.groups.Of(address)
-	return slices.ContainsFunc(s.rules, func(r *Rule) bool { return r.admits(address, groups) })
+	return slices.ContainsFunc(s.all, func(r *Rule) bool { return r.admits(address, groups) })
 }
 
 // terms are those of a session that the address opens: the shortest that any
@@ -78,7 +85,7 @@ func (s *Site) MayEnter(address string) bool {
 func (s *Site) terms(address string, fallback SessionTerms) SessionTerms {
 	groups := s.groups.Of(address)
 	var shortest SessionTerms
-	for _, rule := range s.rules {
+	for _, rule := range s.all {
 		if rule.admits(address, groups) {
 			shortest.Lifetime = shorter(shortest.Lifetime, rule.Session.Lifetime)
 			shortest.Idle = shorter(shortest.Idle, rule.Session.Idle)

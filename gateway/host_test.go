@@ -11,8 +11,8 @@ import (
 func TestNormalHost(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
-		"wiki.example.com": "wiki.example.com", "WIKI.Example.COM": "wiki.example.com", "wiki.example.com:8443": "wiki.example.com", "wiki.example.com.": "wiki.example.com",
-		"wiki.example.com.:443": "wiki.example.com", "localhost": "localhost", "127.0.0.1:80": "127.0.0.1", "[::1]": "::1", "[::1]:80": "::1", "[2001:DB8::1]:1": "2001:db8::1",
+		"wiki.example.com": "wiki.example.com", "WIKI.Example.COM": "wiki.example.com", "wiki.example.com:8443": "wiki.example.com", "wiki.example.com.": "",
+		"wiki.example.com.:443": "", "localhost": "localhost", "127.0.0.1:80": "127.0.0.1", "[::1]": "::1", "[::1]:80": "::1", "[2001:DB8::1]:1": "2001:db8::1",
 		"xn--bcher-kva.example": "xn--bcher-kva.example", "a_b.example": "a_b.example", "a:": "a", ":80": "", "": "", "::1": "", "1:2:3": "", "a b": "", "a/b": "",
 		"a.example\x00": "", "\u212aelvin.example": "", "bücher.example": "", "a..b": "", ".a": "", "a.example..": "", "[::1": "", "[a]": "", "[127.0.0.1]": "", "[fe80::1%eth0]": "",
 		"evil.example@wiki.example.com": "", "wiki.example.com,evil.example": "", strings.Repeat("a", 64) + ".example": "", strings.Repeat("a.", 128): "", "wiki.example.com#": "", "wiki.example.com?": "", `wiki.example.com\`: "",

@@ -45,8 +45,8 @@ type sessionShard struct {
 type generations[K comparable, V any] struct{ young, old map[K]V }
 
 // maxYoung is how much a generation has: with about 1.5 kB for each session, all
-// shards stay below 25 MB.
-const maxYoung = 128
+// shards stay below 13 MB, for which the garbage collector takes as much again.
+const maxYoung = 64
 
 // get says too whether what it found is of the old generation, and to be put
 // again.

@@ -132,7 +132,7 @@ func (c *Client) provision(app *App) (*gateway.Client, error) {
 	if len(c.RedirectURIs) == 0 && app.config.Method != gateway.MethodCode {
 		return nil, fmt.Errorf("client %s has no redirect_uri, and mails carry links: write where they lead, as in `%s`, or `method code` in the global option email_auth", c.ID, usages["redirect_uri"].example)
 	}
-	if config.Letters, err = c.letters(); err != nil {
+	if config.Letters, err = c.letters(app.config); err != nil {
 		return nil, fmt.Errorf("client %s: templates: %w", c.ID, err)
 	}
 	return gateway.NewClient(config)
@@ -149,7 +149,7 @@ func (c *Client) secret() (gateway.Secret, error) {
 	return gateway.ParseSecret(expanded)
 }
 
-func (c *Client) letters() (*pages.AppMails, error) {
+func (c *Client) letters(shared gateway.Config) (*pages.AppMails, error) {
 	folder, err := expandOptional(c.Templates)
 	if err != nil || folder == "" {
 		return nil, err
@@ -157,7 +157,7 @@ func (c *Client) letters() (*pages.AppMails, error) {
 	if folder, err = filepath.Abs(folder); err != nil {
 		return nil, err
 	}
-	letters, err := pages.LoadAppMails(os.DirFS(folder))
+	letters, err := pages.LoadAppMails(os.DirFS(folder), shared.MailForms(len(c.RedirectURIs) > 0)...)
 	if err != nil {
 		return nil, fmt.Errorf("in %s: %w", folder, err)
 	}

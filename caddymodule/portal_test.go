@@ -88,6 +88,42 @@ func TestMistakesInPortal(t *testing.T) {
 	}
 }
 
+// TestTemplatesOfAMethod: templates have to show what mails carry by the
+// configured method.
+func TestTemplatesOfAMethod(t *testing.T) {
+	folder := t.TempDir()
+	config := func(method, redirect string) string {
+		return "{\n\temail_auth {\n\t\t" + method + "\n\t}\n}\nlogin.example.com {\n\temail_auth_portal {\n\t\tclient shop {\n\t\t\tkind api\n\t\t\tsecret a\n\t\t\ttemplates " + folder + "\n\t\t\t" + redirect + "\n\t\t}\n\t}\n}\n"
+	}
+	const redirect = "redirect_uri https://a.example.com/"
+	for _, c := range []struct{ method, redirect, text, want string }{
+		{"method link", redirect, "{{.otp}}", "does not show the link"},
+		{"method link", redirect, "{{.link}}", ""},
+		{"method code", "", "{{.link}}", "does not show the code"},
+		{"method code", "", "{{.otp}}", ""},
+		{"method code", redirect, "{{.otp}}", "does not show the link, and mails carry nothing else after 20 wrong codes a day, where the call has a magiclink_auth_uri: write {{.link}} in it"},
+		{"method code", redirect, "{{.otp}}{{.link}}", ""},
+		{"method both", redirect, "{{.otp}}", ""},
+		{"method both", redirect, "{{.link}}", ""},
+		{"method both", redirect, "Hello", "shows neither the code nor the link"},
+		{"code 8 digits", redirect, "{{slice .otp 0 4}} {{slice .otp 4 8}}", ""},
+		{"code 6 digits", redirect, "{{slice .otp 0 4}} {{slice .otp 4 8}}", "signin.txt:1"},
+	} {
+		for _, name := range []string{"signin.txt", "signin.html"} {
+			if err := os.WriteFile(filepath.Join(folder, name), []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := check(config(c.method, c.redirect)); c.want == "" {
+			if err != nil {
+				t.Errorf("%s, %q: %v", c.method, c.text, err)
+			}
+		} else if err == nil || !strings.Contains(err.Error(), "Caddyfile:8: client shop: templates: in "+folder+": ") || !strings.Contains(err.Error(), "signin.txt") || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s, %q: %v", c.method, c.text, err)
+		}
+	}
+}
+
 // TestJSONMistakesInPortal shows that JSON is checked by the same rules.
 func TestJSONMistakesInPortal(t *testing.T) {
 	for client, want := range map[string]string{

@@ -89,6 +89,24 @@ func NewClient(config ClientConfig) (*Client, error) {
 	}, nil
 }
 
+// MailForms are the forms that mails of a client can have, to try its templates
+// with. linked says that it has a redirect_uri: no mail of another has a link.
+// The configuration is one with its defaults.
+func (c Config) MailForms(linked bool) []pages.AppForm {
+	code := (&challenge{CodeLength: c.CodeLength, CodeLetters: c.CodeLetters}).sampleCode()
+	link := "https://app.example.com/link?link_token=" + sampleToken
+	switch {
+	case c.Method == MethodLink:
+		return []pages.AppForm{{Link: link}}
+	case c.Method == MethodBoth:
+		return []pages.AppForm{{Code: code, Link: link}}
+	case !linked:
+		return []pages.AppForm{{Code: code}}
+	}
+	instead := fmt.Sprintf("after %d wrong codes a day, where the call has a magiclink_auth_uri", DailyWrongCodes)
+	return []pages.AppForm{{Code: code}, {Link: link, When: instead}}
+}
+
 // clientName is how readers of its mails know the application, unless a request
 // has app_name: the host that its links lead to, or its id.
 func clientName(config ClientConfig) string {
@@ -262,7 +280,7 @@ func (e *Engine) preparedFor(client *Client, c *challenge, state laneState) erro
 		}
 		c.Method = MethodLink
 	}
-	_, _, _, err := client.letters.Render(c.App.Mail, e.appMail(client, c, "CODE", "https://app.example.com/link"))
+	_, _, _, err := client.letters.Render(c.App.Mail, e.appMail(client, c, c.sampleCode(), c.appLink(sampleToken)))
 	return err
 }
 

@@ -56,6 +56,14 @@ func (r *keyRoot) code(c *challenge) string {
 	}
 }
 
+// sampleCode is a code of the same form that is made up, to try templates with.
+func (c *challenge) sampleCode() string {
+	return strings.Repeat(c.alphabet(), 2)[:c.CodeLength]
+}
+
+// sampleToken is as long as a link token.
+var sampleToken = strings.Repeat("A", base64.RawURLEncoding.EncodedLen(requestIDLength+tokenTagLength))
+
 // token derives the link token of a request: its id, enciphered so that a
 // reader of the mail does not learn it, and a tag over id and generation.
 func (r *keyRoot) token(c *challenge) (string, error) {

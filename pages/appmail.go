@@ -45,6 +45,51 @@ func (m AppMail) values() map[string]string {
 	return values
 }
 
+// AppForm is a form that mails have: what credentials they carry, made up. One
+// of them may be empty.
+type AppForm struct {
+	Code, Link string
+	// When says when mails have this form, for messages. "": always.
+	When string
+}
+
+func (f AppForm) mail() AppMail {
+	return AppMail{
+		AppName: "Example", Email: "ann@example.com", Code: f.Code, Link: f.Link, ExpiresIn: 5 * time.Minute,
+		Variables: map[string]string{"user_name": "Ann", "app_logo_url": "https://app.example.com/logo.png", "app_support_email": "help@example.com"},
+	}
+}
+
+// other is the same form with other credentials.
+func (f AppForm) other() AppForm {
+	if f.Code != "" {
+		f.Code = f.Code[1:] + f.Code[:1]
+	}
+	if f.Link != "" {
+		f.Link += "x"
+	}
+	return f
+}
+
+// unseen says that a file shows no credential.
+func (f AppForm) unseen(file string) error {
+	name, variable := "link", "{{.link}}"
+	switch {
+	case f.Code != "" && f.Link != "":
+		return fmt.Errorf("%s shows neither the code nor the link: write {{.otp}} or {{.link}} in it", file)
+	case f.Code != "":
+		name, variable = "code", "{{.otp}}"
+	}
+	return fmt.Errorf("%s does not show the %s, and mails carry nothing else%s: write %s in it", file, name, f.when(), variable)
+}
+
+func (f AppForm) when() string {
+	if f.When == "" {
+		return ""
+	}
+	return " " + f.When
+}
+
 // AppMails are the templates of one application's mails.
 type AppMails struct{ letters map[string]*appLetter }
 
@@ -64,8 +109,9 @@ func (e *TemplateError) Error() string { return e.Problem }
 // LoadAppMails reads templates from a folder: <mail>.subject.txt, <mail>.txt and
 // <mail>.html, where <mail> is signin or signup, in the language of Go's
 // text/template and html/template. What is not there is built in; folder may be
-// nil. Each is tried with made-up values, and an error names file and line.
-func LoadAppMails(folder fs.FS) (*AppMails, error) {
+// nil. Each is tried in the forms that mails can have, and an error names file
+// and line.
+func LoadAppMails(folder fs.FS, forms ...AppForm) (*AppMails, error) {
 	builtIn, err := fs.Sub(files, "templates/app")
 	if err != nil {
 		return nil, err
@@ -86,7 +132,7 @@ func LoadAppMails(folder fs.FS) (*AppMails, error) {
 		if letter.rich, err = html.New(mail + ".html").Parse(source); err != nil {
 			return nil, err
 		}
-		if err := letter.try(mail); err != nil {
+		if err := letter.try(mail, forms); err != nil {
 			return nil, err
 		}
 		mails.letters[mail] = letter
@@ -138,29 +184,27 @@ func readEither(folder, builtIn fs.FS, name string) (source string, isBuiltIn bo
 	return string(content), true, err
 }
 
-// try writes the mail with made-up values, in each form that credentials have.
-// Which variables requests will have is not known here.
-func (l *appLetter) try(mail string) error {
+// try writes the mail in each form, with credentials and with others: where that
+// makes no difference, it shows none. They are compared and not searched, since a
+// template may write a code in groups. Which variables requests will have is not
+// known here.
+func (l *appLetter) try(mail string, forms []AppForm) error {
 	l.missing("zero")
 	defer l.missing("error")
-	var bodies []string
-	for _, m := range []AppMail{
-		{Code: "123456", Link: "https://app.example.com/link?link_token=x"},
-		{Code: "654321", Link: "https://app.example.com/link?link_token=y"},
-		{Code: "123456"},
-		{Link: "https://app.example.com/"},
-	} {
-		m.AppName, m.Email, m.ExpiresIn = "Example", "ann@example.com", 5*time.Minute
-		m.Variables = map[string]string{"user_name": "Ann", "app_logo_url": "https://app.example.com/logo.png", "app_support_email": "help@example.com"}
-		_, plain, rich, err := l.write(m)
+	for _, form := range forms {
+		_, plain, rich, err := l.write(form.mail())
 		if err != nil {
-			return err
+			return fmt.Errorf("%w%s", err, form.when())
 		}
-		bodies = append(bodies, plain+rich)
-	}
-	// Compared and not searched: a template may write a code in groups.
-	if bodies[0] == bodies[1] {
-		return fmt.Errorf("%s: the mail has neither the code nor the link: write {{.otp}} or {{.link}} in %[1]s.txt and %[1]s.html", mail)
+		_, otherPlain, otherRich, err := l.write(form.other().mail())
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w%s", err, form.when())
+		case plain == otherPlain:
+			return form.unseen(mail + ".txt")
+		case rich == otherRich:
+			return form.unseen(mail + ".html")
+		}
 	}
 	return nil
 }

@@ -142,23 +142,58 @@ func TestAppMailFault(t *testing.T) {
 	}
 }
 
-// TestAppMailWithoutCredentials: templates that leave out code and link are
-// refused, and those that have one of them in some form are not.
+const (
+	formCode = "01234567"
+	formLink = "https://app.example.com/link?link_token=AAAA"
+)
+
+var (
+	bothForm = pages.AppForm{Code: formCode, Link: formLink}
+	codeForm = pages.AppForm{Code: formCode}
+	linkForm = pages.AppForm{Link: formLink}
+)
+
+// TestAppMailWithoutCredentials: templates whose text or HTML shows none of what
+// mails carry are refused, and those that show it in some form are not.
 func TestAppMailWithoutCredentials(t *testing.T) {
 	t.Parallel()
+	const (
+		otp, link = "<p>{{.otp}}</p>", "<p>{{.link}}</p>"
+		neither   = " shows neither the code nor the link: write {{.otp}} or {{.link}} in it"
+		noCode    = " does not show the code, and mails carry nothing else: write {{.otp}} in it"
+		noLink    = " does not show the link, and mails carry nothing else: write {{.link}} in it"
+	)
 	for _, test := range []struct {
+		form        pages.AppForm
 		plain, rich string
-		fine        bool
+		want        string // "": it is fine
 	}{
-		{"Hello", "<p>Hello</p>", false},
-		{"{{if .otp}}Hello{{end}}", "<p>{{if .link}}Hello{{end}}</p>", false},
-		{"{{.otp}}", "<p>Hello</p>", true},
-		{"Hello", "<p>{{.link}}</p>", true},
-		{"{{if .otp}}{{slice .otp 0 3}} {{slice .otp 3}}{{end}}", "<p>Hello</p>", true},
+		{bothForm, "Hello", "<p>Hello</p>", "signup.txt" + neither},
+		{bothForm, "{{if .otp}}Hello{{end}}", link, "signup.txt" + neither},
+		{bothForm, otp, "<p>Hello</p>", "signup.html" + neither},
+		{bothForm, otp, "<!-- {{.link}} -->", "signup.html" + neither},
+		{bothForm, "{{.otp}}", link, ""},
+		{bothForm, "{{slice .otp 0 4}} {{slice .otp 4 8}}", otp, ""},
+		{codeForm, link, otp, "signup.txt" + noCode},
+		{codeForm, otp, link, "signup.html" + noCode},
+		{codeForm, "{{slice .otp 0 4}} {{slice .otp 4 8}}", otp, ""},
+		{linkForm, otp, link, "signup.txt" + noLink},
+		{linkForm, link, otp, "signup.html" + noLink},
+		{linkForm, "{{slice .otp 0 4}} {{.link}}", link, "out of range"},
+		{linkForm, "{{if .otp}}{{slice .otp 0 4}}{{else}}{{.link}}{{end}}", `<a href="{{.link}}">Go on</a>`, ""},
+		{pages.AppForm{Link: formLink, When: "on Sundays"}, otp, link, "and mails carry nothing else on Sundays: write {{.link}}"},
 	} {
-		_, err := pages.LoadAppMails(fstest.MapFS{"signup.txt": {Data: []byte(test.plain)}, "signup.html": {Data: []byte(test.rich)}})
-		if test.fine && err != nil || !test.fine && (err == nil || !strings.Contains(err.Error(), "signup: the mail has neither the code nor the link: write {{.otp}} or {{.link}} in signup.txt and signup.html")) {
-			t.Errorf("%q and %q: %v", test.plain, test.rich, err)
+		_, err := pages.LoadAppMails(fstest.MapFS{"signup.txt": {Data: []byte(test.plain)}, "signup.html": {Data: []byte(test.rich)}}, test.form)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%+v: %q and %q: %v, want %q", test.form, test.plain, test.rich, err, test.want)
+		}
+	}
+	for _, form := range []pages.AppForm{bothForm, codeForm, linkForm} {
+		if _, err := pages.LoadAppMails(nil, form); err != nil {
+			t.Errorf("those that are built in: %+v: %v", form, err)
+		}
+		if _, err := pages.LoadAppMails(fstest.MapFS{"signin.html": {Data: []byte("<p>Hello</p>")}}, form); err == nil || !strings.HasPrefix(err.Error(), "signin.html ") {
+			t.Errorf("HTML without credentials beside the text that is built in: %+v: %v", form, err)
 		}
 	}
 }
@@ -172,11 +207,11 @@ func TestAppMailBroken(t *testing.T) {
 		"{{template \"x\"}}":     "signin.txt:1",
 		"one\n{{.otp.x}}":        "signin.txt:2",
 	} {
-		if _, err := pages.LoadAppMails(fstest.MapFS{"signin.txt": {Data: []byte(text)}}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := pages.LoadAppMails(fstest.MapFS{"signin.txt": {Data: []byte(text)}}, bothForm); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	if _, err := pages.LoadAppMails(fstest.MapFS{"signin.html": {Data: []byte("<p>\n<a href=\"{{if .otp}}\"{{end}}>")}}); err == nil || !strings.Contains(err.Error(), "signin.html:2") {
+	if _, err := pages.LoadAppMails(fstest.MapFS{"signin.html": {Data: []byte("<p>\n<a href=\"{{if .otp}}\"{{end}}>")}}, bothForm); err == nil || !strings.Contains(err.Error(), "signin.html:2") {
 		t.Errorf("%v", err)
 	}
 	if _, err := pages.LoadAppMails(fstest.MapFS{"sign-in.txt": {Data: []byte("x")}}); err == nil || !strings.Contains(err.Error(), "write signin or signup") {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -262,6 +263,35 @@ func TestTemplates(t *testing.T) {
 				t.Errorf("%v %q", failed, p.LastMail("ann@example.com").Subject)
 			}
 		})
+	}
+}
+
+// TestTemplatesInGroups: a template that takes the code apart is tried with a
+// code as it is configured, at the load and before a mail is sent.
+func TestTemplatesInGroups(t *testing.T) {
+	t.Parallel()
+	for _, config := range []gateway.Config{{CodeLength: 6}, {CodeLength: 8, CodeLetters: true}, {Method: gateway.MethodCode, CodeLength: 12}} {
+		config, err := config.WithDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		half := config.CodeLength / 2
+		text := fmt.Sprintf("{{if .otp}}{{slice .otp 0 %d}} {{slice .otp %[1]d %d}}{{end}} {{.link}}", half, config.CodeLength)
+		folder := fstest.MapFS{"signin.txt": {Data: []byte(text)}, "signin.html": {Data: []byte("<p>" + text + "</p>")}}
+		letters, err := pages.LoadAppMails(folder, config.MailForms(true)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newPortal(t, config, client(t, "shop", func(c *gateway.ClientConfig) { c.Letters = letters }))
+		shop := &restAPI{p, p.token("shop")}
+		out, failed := shop.send(to("ann@example.com"))
+		if failed != nil {
+			t.Fatalf("%d: %+v", config.CodeLength, failed)
+		}
+		code := p.LastMail("ann@example.com").Text[:config.CodeLength+1]
+		if _, failed := shop.verify(byCode(out.AuthRequestId, code)); failed != nil {
+			t.Errorf("%d: %q: %+v", config.CodeLength, code, failed)
+		}
 	}
 }
 

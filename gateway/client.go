@@ -286,7 +286,10 @@ func (e *Engine) preparedFor(client *Client, c *challenge, state laneState) erro
 
 // appMail is what the mail of a request says, with these credentials.
 func (e *Engine) appMail(client *Client, c *challenge, code, link string) pages.AppMail {
-	m := pages.AppMail{AppName: client.name, Email: c.Address, ExpiresIn: c.Expires.Sub(e.now()), Variables: c.App.Variables}
+	m := pages.AppMail{
+		AppName: client.name, Email: c.Address, ExpiresIn: c.Expires.Sub(e.now()),
+		SameBrowser: !e.config.AnyBrowser, Variables: c.App.Variables,
+	}
 	if c.Method.hasCode() {
 		m.Code = code
 	}

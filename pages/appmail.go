@@ -30,6 +30,8 @@ type AppMail struct {
 	Code, Link string
 	// ExpiresIn is how long they live from now.
 	ExpiresIn time.Duration
+	// SameBrowser says that the link works only in the browser that asked.
+	SameBrowser bool
 	// Variables are those of the request. They may replace app_name,
 	// app_logo_url, app_support_email and user_name, and none of the others.
 	Variables map[string]string
@@ -42,6 +44,10 @@ func (m AppMail) values() map[string]string {
 	}
 	values["user_email"], values["otp"], values["link"] = m.Email, m.Code, m.Link
 	values["expiry_time_relative"] = span(m.ExpiresIn)
+	values["same_browser"] = ""
+	if m.SameBrowser {
+		values["same_browser"] = "on"
+	}
 	return values
 }
 

@@ -57,6 +57,31 @@ func TestAppMailBuiltIn(t *testing.T) {
 	}
 }
 
+// TestAppMailSameBrowser: where the link works in any browser, the mails that
+// are built in do not ask for the one where it was asked for.
+func TestAppMailSameBrowser(t *testing.T) {
+	t.Parallel()
+	mails, err := pages.LoadAppMails(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mail := range []string{pages.AppSignIn, pages.AppSignUp} {
+		for _, code := range []string{"", "012345"} {
+			for _, same := range []bool{true, false} {
+				m := appMail()
+				m.Code, m.SameBrowser = code, same
+				_, plain, html, err := mails.Render(mail, m)
+				for _, content := range []string{plain, html} {
+					content = strings.Join(strings.Fields(content), " ")
+					if err != nil || strings.Contains(content, ", in the browser where you asked for it:") != same {
+						t.Errorf("%s, code %q, same browser %v: %v %s", mail, code, same, err, content)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestAppMailReserved: a request cannot put its own credentials or address into
 // a mail.
 func TestAppMailReserved(t *testing.T) {

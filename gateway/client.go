@@ -215,18 +215,8 @@ func (e *Engine) StartFor(ctx context.Context, in ClientStart) (Sent, error) {
 	if err := e.preparedFor(in.Client, c, state); err != nil {
 		return Sent{}, err
 	}
-	if err := e.takeFor(ctx, in.Client); err != nil {
+	if err := e.takeFor(ctx, in.Client, func() error { return e.takeStart(ctx, c) }); err != nil {
 		return Sent{}, err
-	}
-	if err := e.take(ctx, limitStarts, "starts", Limit{MaxStartsPerHour, time.Hour}); err != nil {
-		return Sent{}, err
-	}
-	wait, err := e.takeMail(ctx, c.Lane)
-	if err != nil {
-		return Sent{}, err
-	}
-	if wait > 0 {
-		return Sent{}, &LimitError{Limit: limitMails, RetryAfter: wait}
 	}
 	if err := e.putChallenge(ctx, c); err != nil {
 		return Sent{}, err
@@ -311,8 +301,21 @@ func (c *challenge) appLink(token string) string {
 // limitClient is the limit of one client's mails.
 const limitClient = "client"
 
-func (e *Engine) takeFor(ctx context.Context, client *Client) error {
-	return e.take(ctx, limitClient, client.site.Host, client.mails)
+// takeFor counts a mail of the client, unless what it is counted for is refused
+// by another limit.
+func (e *Engine) takeFor(ctx context.Context, client *Client, do func() error) error {
+	return e.takeAnd(ctx, limitClient, client.site.Host, client.mails, do)
+}
+
+// takeStart counts a request of an application of the server, and its mail.
+func (e *Engine) takeStart(ctx context.Context, c *challenge) error {
+	return e.takeAnd(ctx, limitStarts, "starts", Limit{MaxStartsPerHour, time.Hour}, func() error {
+		wait, err := e.takeMail(ctx, c.Lane)
+		if err == nil && wait > 0 {
+			return &LimitError{Limit: limitMails, RetryAfter: wait}
+		}
+		return err
+	})
 }
 
 // ResendFor mails the credentials of a client's request again, or fresh ones. It
@@ -331,10 +334,11 @@ func (e *Engine) ResendFor(ctx context.Context, client *Client, id string) (Sent
 	if err := e.preparedFor(client, c, state); err != nil {
 		return Sent{}, err
 	}
-	if err := e.takeFor(ctx, client); err != nil {
-		return Sent{}, err
-	}
-	renewed, err := e.resend(ctx, c, state, c.App.Life)
+	var renewed *challenge
+	err = e.takeFor(ctx, client, func() error {
+		renewed, err = e.resend(ctx, c, state, c.App.Life)
+		return err
+	})
 	if err != nil {
 		return Sent{}, err
 	}

@@ -58,6 +58,35 @@ func (e *Engine) take(ctx context.Context, name, key string, limit Limit) error 
 	return nil
 }
 
+// takeAnd counts an event as take does, and does what it is counted for. Where
+// that is refused by another limit, the event did not happen and is given back.
+func (e *Engine) takeAnd(ctx context.Context, name, key string, limit Limit, do func() error) error {
+	if err := e.take(ctx, name, key, limit); err != nil {
+		return err
+	}
+	taken := e.now()
+	err := do()
+	var over *LimitError
+	if errors.As(err, &over) {
+		e.giveBack(ctx, name, key, limit, taken)
+	}
+	return err
+}
+
+// giveBack takes an event back that was counted by the time taken. A window that
+// began later has not counted it.
+func (e *Engine) giveBack(ctx context.Context, name, key string, limit Limit, taken time.Time) {
+	err := store.Change(ctx, e.store, "limit/"+key, limit.Window+time.Minute, func(old *window) (*window, error) {
+		if old == nil || old.Count == 0 || old.Start.After(taken) {
+			return nil, errUnchanged
+		}
+		return &window{Start: old.Start, Count: old.Count - 1}, nil
+	})
+	if err != nil && !errors.Is(err, errUnchanged) {
+		e.log.Warn("a refused call stays counted", "limit", name, "error", err)
+	}
+}
+
 // room fails with a *LimitError where take would.
 func (e *Engine) room(ctx context.Context, name, key string, limit Limit) error {
 	w, err := store.Load[window](ctx, e.store, "limit/"+key)

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -157,6 +159,45 @@ func TestClientLimit(t *testing.T) {
 	if _, failed := shop.send(to("ann@example.com")); failed != nil {
 		t.Error(failed)
 	}
+}
+
+// TestClientLimitInABurst: of parallel calls for one address, those that are
+// refused give back what the client's limit had counted.
+func TestClientLimitInABurst(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t, gateway.Config{}, client(t, "shop", func(c *gateway.ClientConfig) { c.Mails = gateway.Limit{Count: 50, Window: time.Hour} }))
+	shop := &restAPI{p, p.token("shop")}
+	burst := func(call func() *told) (fine int) {
+		var all sync.WaitGroup
+		var done atomic.Int64
+		for range 40 {
+			all.Go(func() {
+				if failed := call(); failed == nil {
+					done.Add(1)
+				} else if failed.errorCode != "RATE_LIMITED" {
+					t.Errorf("%+v", failed)
+				}
+			})
+		}
+		all.Wait()
+		return int(done.Load())
+	}
+	id, _, _ := sent(t, p, shop, to("bob@example.com"))
+	fine := 1 + burst(func() *told { _, failed := shop.send(to("ann@example.com")); return failed })
+	fine += burst(func() *told {
+		_, failed := shop.resend(&pb.ResendPasswordlessRequest{AuthRequestId: id})
+		return failed
+	})
+	if fine != 4 {
+		t.Errorf("%d mails, want 2 for each address", fine)
+	}
+	for i := range 50 - fine {
+		if _, failed := shop.send(to(fmt.Sprintf("c%d@example.com", i))); failed != nil {
+			t.Fatalf("after %d: %+v", i, failed)
+		}
+	}
+	_, failed := shop.send(to("cid@example.com"))
+	failed.want(t, 8, "RATE_LIMITED", "3600 seconds")
 }
 
 // TestManyFromOneNetwork: all calls come from the application's server, so the

@@ -55,6 +55,13 @@ func violation(field, constraint, description string) *failure {
 	}}
 }
 
+// badBody is a failure of a whole body, largeBody that of one that is too large.
+func badBody(message string) *failure { return &failure{kind: invalidArgument, message: message} }
+
+func largeBody() *failure {
+	return &failure{kind: tooLarge, message: fmt.Sprintf("the body is larger than %d bytes", maxBody)}
+}
+
 // failureOf finds the row of an error. known is unset where it is a fault of
 // ours: its text is logged, and never shown.
 func failureOf(err error) (f *failure, known bool) {

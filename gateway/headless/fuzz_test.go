@@ -36,3 +36,22 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// FuzzFrame: whatever the body of a gRPC call holds, it is one message, or is
+// refused with a message for its sender.
+func FuzzFrame(f *testing.F) {
+	f.Add([]byte(nil), "")
+	f.Add([]byte{0, 0, 0, 0, 0}, "identity")
+	f.Add([]byte{0, 0, 0, 0, 2, 10, 0}, "")
+	f.Add([]byte{1, 0, 0, 0, 2, 31, 139}, "gzip")
+	f.Add([]byte{0, 255, 255, 255, 255, 0}, "")
+	f.Fuzz(func(t *testing.T, body []byte, encoding string) {
+		r := httptest.NewRequest("POST", "/", nil)
+		r.Header.Set("Grpc-Encoding", encoding)
+		err := readFrame(r, body, new(pb.VerifyPasswordLessRequest))
+		var told *failure
+		if err != nil && (!errors.As(err, &told) || told.code != invalidArgument.code) {
+			t.Errorf("%q: %v", body, err)
+		}
+	})
+}

@@ -26,7 +26,7 @@ func isGRPC(r *http.Request) bool {
 
 // grpc is a call by gRPC. Who calls is asked before the body is read: a missing
 // token is answered as such, whatever else is wrong.
-func grpc(name string) func(*Handler, http.ResponseWriter, *http.Request, *call) {
+func grpc[In any, PIn message[In]](name string) func(*Handler, http.ResponseWriter, *http.Request, *call) {
 	return func(h *Handler, w http.ResponseWriter, r *http.Request, c *call) {
 		if !isGRPC(r) {
 			problem(w, r, http.StatusUnsupportedMediaType, "This address takes gRPC alone; in JSON, the calls are below "+restPrefix)
@@ -36,6 +36,9 @@ func grpc(name string) func(*Handler, http.ResponseWriter, *http.Request, *call)
 		var content []byte
 		if err == nil {
 			content, err = body(w, r)
+		}
+		if err == nil {
+			err = readFrame(r, content, PIn(new(In)))
 		}
 		if err != nil {
 			h.failGRPC(w, r, c, name, err)

@@ -87,9 +87,9 @@ func routes() map[string]route {
 		restPrefix + "send":                 {http.MethodPost, rest("send", service.send)},
 		restPrefix + "resend":               {http.MethodPost, rest("resend", service.resend)},
 		restPrefix + "verify":               {http.MethodPost, rest("verify", service.verify)},
-		grpcPath("SendPasswordlessEmail"):   {http.MethodPost, grpc("send")},
-		grpcPath("ResendPasswordlessEmail"): {http.MethodPost, grpc("resend")},
-		grpcPath("VerifyPasswordlessEmail"): {http.MethodPost, grpc("verify")},
+		grpcPath("SendPasswordlessEmail"):   {http.MethodPost, grpc[headlesspb.SendPasswordlessRequest]("send")},
+		grpcPath("ResendPasswordlessEmail"): {http.MethodPost, grpc[headlesspb.ResendPasswordlessRequest]("resend")},
+		grpcPath("VerifyPasswordlessEmail"): {http.MethodPost, grpc[headlesspb.VerifyPasswordLessRequest]("verify")},
 	}
 }
 
@@ -155,10 +155,10 @@ func body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
-		return nil, &failure{kind: tooLarge, message: "the body is larger than " + strconv.Itoa(maxBody) + " bytes"}
+		return nil, largeBody()
 	}
 	if err != nil {
-		return nil, &failure{kind: invalidArgument, message: "the body cannot be read"}
+		return nil, badBody("the body cannot be read")
 	}
 	return content, nil
 }

@@ -2,12 +2,15 @@ package headless_test
 
 import (
 	"bytes"
+	"compress/gzip"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -277,6 +280,85 @@ func TestGRPCOnTheWire(t *testing.T) {
 			t.Errorf("%s: %d", contentType, got)
 		}
 	}
+}
+
+// TestGRPCBodies: a body that is no message of the call is an error like all
+// others, with details, and is counted.
+func TestGRPCBodies(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t, gateway.Config{})
+	auth := []string{"Authorization", "Bearer " + p.token("shop")}
+	zip := func(plain []byte) []byte {
+		var out bytes.Buffer
+		writer := gzip.NewWriter(&out)
+		_, _ = writer.Write(plain)
+		_ = writer.Close()
+		zipped := frame(out.Bytes())
+		zipped[0] = 1
+		return zipped
+	}
+	message, _ := proto.Marshal(to("ann@example.com"))
+	good, zipped := frame(message), zip(message)
+	for name, c := range map[string]struct {
+		body           []byte
+		encoding, want string
+	}{
+		"empty":                 {nil, "", "the body has no message"},
+		"half a head":           {good[:4], "", "the body has no message"},
+		"cut off":               {good[:len(good)-1], "", "the frame of the message is broken"},
+		"a length beyond all":   {[]byte{0, 255, 255, 255, 255}, "", "the frame of the message is broken"},
+		"an unknown flag":       {append([]byte{2}, good[1:]...), "", "the frame of the message is broken"},
+		"packed and unsaid":     {zipped, "", "the frame of the message is broken"},
+		"packed and denied":     {zipped, "identity", "the frame of the message is broken"},
+		"two":                   {append(frame(message), good...), "", "the body has more than one message"},
+		"something after":       {append(frame(message), 0), "", "the body has more than one message"},
+		"no protobuf":           {frame([]byte("\xff\xff\xff")), "", "the body is not the message of this call"},
+		"no UTF-8":              {frame([]byte("\x0a\x02\xff\xff")), "", "the body is not the message of this call"},
+		"not packed":            {append([]byte{1}, good[1:]...), "gzip", "the message cannot be unpacked"},
+		"packed and cut off":    {append([]byte{1, 0, 0, 0, 20}, zipped[5:25]...), "gzip", "the message cannot be unpacked"},
+		"too large":             {frame(make([]byte, 128<<10)), "", "the body is larger than 131072 bytes"},
+		"too large when opened": {zip(make([]byte, 64<<20)), "gzip", "the body is larger than 131072 bytes"},
+	} {
+		p.observed.Store("")
+		r := p.rawBody(grpcSend, c.body, append(auth, "Grpc-Encoding", c.encoding)...)
+		read(t, r).want(t, 3, "INVALID_ARGUMENT", strings.ToLower(c.want))
+		if got := p.observed.Load(); r.StatusCode != http.StatusOK || got != "shop/send/INVALID_ARGUMENT" {
+			t.Errorf("%s: %d, observed %v", name, r.StatusCode, got)
+		}
+	}
+	for name, c := range map[string]struct {
+		body                   []byte
+		encoding, kind, status string
+	}{
+		"plain":               {good, "", "", "0"},
+		"packed":              {zipped, "gzip", "", "0"},
+		"JSON":                {frame([]byte(`{"email":"bob@example.com","magiclink_auth_uri":"` + linkURI + `","nosuch":1}`)), "", "+json", "0"},
+		"an empty message":    {frame(nil), "", "", "3"}, // email is required
+		"unknown compression": {good, "br", "", "12"},
+	} {
+		r := p.rawBody(grpcSend, c.body, append(auth, "Grpc-Encoding", c.encoding, "Content-Type", "application/grpc"+c.kind)...)
+		if got := r.Header.Get("Grpc-Status") + r.Trailer.Get("Grpc-Status"); got != c.status {
+			t.Errorf("%s: status %s, want %s: %v %v", name, got, c.status, r.Header, r.Trailer)
+		}
+	}
+}
+
+var codeInDetails = regexp.MustCompile(`(?s)scalekit\.v1\.errdetails\.ErrorInfo.*?([A-Z]{3,}_[A-Z_]+)`)
+
+// read reads the error of a gRPC answer.
+func read(t *testing.T, r *http.Response) *told {
+	t.Helper()
+	field := func(name string) string { return r.Header.Get(name) + r.Trailer.Get(name) }
+	e := &told{message: field("Grpc-Message")}
+	e.code, _ = strconv.Atoi(field("Grpc-Status"))
+	details, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(field("Grpc-Status-Details-Bin"), "="))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found := codeInDetails.FindSubmatch(details); found != nil {
+		e.errorCode = string(found[1])
+	}
+	return e
 }
 
 // TestOnlyATokenIsUnauthenticated: SDKs ask for a new token and repeat a call

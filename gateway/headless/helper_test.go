@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
@@ -425,11 +426,21 @@ func (p *portal) wantStatus(a api, rest int) {
 	}
 }
 
+// frame is a message as gRPC sends it.
+func frame(message []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
+}
+
 // rawGRPC is a gRPC request written by hand.
 func (p *portal) rawGRPC(path string, message []byte, header ...string) *http.Response {
 	p.t.Helper()
-	frame := append([]byte{0, 0, 0, byte(len(message) >> 8), byte(len(message))}, message...)
-	r, _ := http.NewRequest(http.MethodPost, p.url+path, bytes.NewReader(frame))
+	return p.rawBody(path, frame(message), header...)
+}
+
+// rawBody is a gRPC request of which the frame is written by hand too.
+func (p *portal) rawBody(path string, body []byte, header ...string) *http.Response {
+	p.t.Helper()
+	r, _ := http.NewRequest(http.MethodPost, p.url+path, bytes.NewReader(body))
 	r.Header.Set("Content-Type", "application/grpc")
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])

@@ -76,7 +76,7 @@ func decode(w http.ResponseWriter, r *http.Request, into proto.Message) error {
 	}
 	var given map[string]json.RawMessage
 	if err := json.Unmarshal(content, &given); err != nil || given == nil {
-		return &failure{kind: invalidArgument, message: "the body is not a JSON object"}
+		return badBody("the body is not a JSON object")
 	}
 	fields := into.ProtoReflect().Descriptor().Fields()
 	for i := range fields.Len() {

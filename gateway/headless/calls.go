@@ -145,23 +145,19 @@ func checkVariables(variables map[string]string) *failure {
 }
 
 func checkVerify(in *headlesspb.VerifyPasswordLessRequest) *failure {
-	id := checkText("auth_request_id", in.GetAuthRequestId(), false, maxRequestID)
-	switch credential := in.AuthCredential.(type) {
-	case *headlesspb.VerifyPasswordLessRequest_Code:
-		if f := checkText("code", credential.Code, true, maxCode); f != nil {
-			return f
-		}
-		if in.GetAuthRequestId() == "" {
-			return violation("auth_request_id", "required", "auth_request_id is required with a code")
-		}
-	case *headlesspb.VerifyPasswordLessRequest_LinkToken:
-		if f := checkText("link_token", credential.LinkToken, true, maxLinkToken); f != nil {
-			return f
-		}
-	default:
+	if in.GetCode() == "" && in.GetLinkToken() == "" {
 		return violation("code", "required", "code or link_token is required")
 	}
-	return id
+	if f := checkText("code", in.GetCode(), false, maxCode); f != nil {
+		return f
+	}
+	if f := checkText("link_token", in.GetLinkToken(), false, maxLinkToken); f != nil {
+		return f
+	}
+	if in.GetCode() != "" && in.GetAuthRequestId() == "" {
+		return violation("auth_request_id", "required", "auth_request_id is required with a code")
+	}
+	return checkText("auth_request_id", in.GetAuthRequestId(), false, maxRequestID)
 }
 
 // checkText bounds a text, in characters.

@@ -163,7 +163,7 @@ func TestFields(t *testing.T) {
 			{"code", byCode(id, "abcdef")},
 			{"auth_request_id", byCode("", code)},
 			{"auth_request_id", byCode(strings.Repeat("x", 201), code)},
-			{"link_token", byLink(id, "")},
+			{"code", byLink(id, "")}, // the same as none
 			{"link_token", byLink(id, strings.Repeat("x", 101))},
 			{"auth_request_id", byLink(strings.Repeat("x", 201), link)},
 		} {

@@ -101,6 +101,41 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// TestEmptyText: an empty text is the same as none, whatever else is there.
+func TestEmptyText(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t, gateway.Config{})
+	auth := []string{"Authorization", "Bearer " + p.token("shop")}
+	call := func(path, body string) (answer struct {
+		ID       string `json:"auth_request_id"`
+		Template string
+	}) {
+		t.Helper()
+		status, _, content := p.do(http.MethodPost, path, body, auth...)
+		if err := json.Unmarshal([]byte(content), &answer); err != nil || status != http.StatusOK {
+			t.Fatalf("%s: %d %s", body, status, content)
+		}
+		return answer
+	}
+	const send = `{"email":"ann@example.com","template":"","state":"","magiclink_auth_uri":"` + linkURI + `"}`
+	id := call(restSend, send).ID
+	code, link := p.credentials("ann@example.com")
+	for _, none := range []string{
+		`{"auth_request_id":"` + id + `","code":"","link_token":""}`, `{"auth_request_id":"` + id + `","code":""}`, `{"link_token":"","code":null}`,
+	} {
+		_, _, content := p.do(http.MethodPost, restVerify, none, auth...)
+		readStatus(t, content).want(t, 3, "INVALID_ARGUMENT", "code or link_token is required")
+	}
+	_, _, content := p.do(http.MethodPost, restVerify, `{"code":"`+code+`","auth_request_id":""}`, auth...)
+	readStatus(t, content).want(t, 3, "INVALID_ARGUMENT", "auth_request_id is required")
+	if got := call(restVerify, `{"code":"","link_token":"`+link+`","auth_request_id":"`+id+`"}`); got.Template != "SIGNIN" {
+		t.Errorf("got %v", got)
+	}
+	id = call(restSend, send).ID
+	code, _ = p.credentials("ann@example.com")
+	call(restVerify, `{"link_token":"","code":"`+code+`","auth_request_id":"`+id+`"}`)
+}
+
 // TestLogOfACall: the log has the request_id of the answer and the field that
 // was wrong, and never what was in it.
 func TestLogOfACall(t *testing.T) {

@@ -82,7 +82,7 @@ func decode(w http.ResponseWriter, r *http.Request, into proto.Message) error {
 	for i := range fields.Len() {
 		field := fields.Get(i)
 		value, ok := given[field.TextName()]
-		if !ok || string(value) == "null" {
+		if !ok || isNone(field, value) {
 			continue
 		}
 		if err := decodeField(field, value, into); err != nil {
@@ -90,6 +90,13 @@ func decode(w http.ResponseWriter, r *http.Request, into proto.Message) error {
 		}
 	}
 	return nil
+}
+
+// isNone says whether a field is there and says nothing: an empty text is the same
+// as none.
+func isNone(field protoreflect.FieldDescriptor, value json.RawMessage) bool {
+	text := field.Kind() == protoreflect.StringKind || field.Kind() == protoreflect.EnumKind
+	return string(value) == "null" || text && string(value) == `""`
 }
 
 func decodeField(field protoreflect.FieldDescriptor, value json.RawMessage, into proto.Message) error {

@@ -69,21 +69,32 @@ func (p placement) names(host string) bool {
 	return slices.ContainsFunc(p.hosts, func(pattern string) bool { return gateway.MatchesHost(pattern, host) })
 }
 
-// found is told of each handler of ours in the routes. It is not provisioned
+// found is told of each *Handler and *Portal in the routes. It is not provisioned
 // where the routes are not yet.
-type found func(placement, *Handler) error
+type found func(placement, caddyhttp.MiddlewareHandler) error
 
-// walkServer finds our handlers in the routes of a server, whether they are
+// doors passes on what is a door of a site.
+func doors(fn func(placement, *Handler) error) found {
+	return func(at placement, h caddyhttp.MiddlewareHandler) error {
+		if door, ok := h.(*Handler); ok {
+			return fn(at, door)
+		}
+		return nil
+	}
+}
+
+// walkServer finds the doors in the routes of a server, whether they are
 // provisioned or not. prefix is that of the pages.
-func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
+func walkServer(server *caddyhttp.Server, prefix string, fn func(placement, *Handler) error) error {
 	at := placement{loopback: listensOnLoopback(server.Listen)}
+	lets := func(set matcherSet) bool { return set.lets(prefix) }
 	var all []spot
-	walk := walker{prefix: prefix, found: func(at placement, h *Handler) error {
+	walk := walker{lets: lets, found: doors(func(at placement, h *Handler) error {
 		all = append(all, spot{at, h})
 		return nil
-	}}
+	})}
 	for i, route := range server.Routes {
-		inside, err := at.within(route, prefix)
+		inside, err := at.within(route, lets)
 		if err != nil {
 			return err
 		}
@@ -104,7 +115,7 @@ func walkServer(server *caddyhttp.Server, prefix string, fn found) error {
 		}
 	}
 	if server.Errors != nil {
-		inErrors := walker{prefix: prefix, found: refuseInErrors}
+		inErrors := walker{lets: lets, found: doors(refuseInErrors)}
 		if err := inErrors.list(server.Errors.Routes, at); err != nil {
 			return err
 		}
@@ -176,14 +187,15 @@ func listensOnLoopback(addresses []string) bool {
 
 // walker goes through the routes of a server.
 type walker struct {
-	prefix string
+	// lets says whether a matcher set lets through what has to come.
+	lets   func(matcherSet) bool
 	found  found
 	routes int // seen so far
 }
 
 func (w *walker) list(routes caddyhttp.RouteList, at placement) error {
 	for _, route := range routes {
-		inside, err := at.within(route, w.prefix)
+		inside, err := at.within(route, w.lets)
 		if err != nil {
 			return err
 		}
@@ -210,8 +222,8 @@ func (w *walker) list(routes caddyhttp.RouteList, at placement) error {
 
 func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at placement) error {
 	switch h := handler.(type) {
-	case *Handler:
-		return w.found(at, h)
+	case *Handler, *Portal:
+		return w.found(at, handler)
 	case *caddyhttp.Subroute:
 		return w.list(h.Routes, at)
 	}
@@ -227,11 +239,9 @@ func (w *walker) raw(raw json.RawMessage, at placement) error {
 	}
 	switch module.Handler {
 	case directive:
-		h := new(Handler)
-		if err := json.Unmarshal(raw, h); err != nil {
-			return fmt.Errorf("reading %s: %w", directive, err)
-		}
-		return w.found(at, h)
+		return w.rawHandler(raw, at, new(Handler))
+	case portalDirective:
+		return w.rawHandler(raw, at, new(Portal))
 	case "subroute":
 		var routes caddyhttp.Subroute
 		if err := json.Unmarshal(raw, &routes); err != nil {
@@ -242,10 +252,17 @@ func (w *walker) raw(raw json.RawMessage, at placement) error {
 	return nil
 }
 
-// within is the placement inside a route. A request for the pages comes through
-// where one of its matcher sets cares for nothing but the host, or for a path
-// that covers them.
-func (p placement) within(route caddyhttp.Route, prefix string) (placement, error) {
+// rawHandler finds one that is not provisioned yet.
+func (w *walker) rawHandler(raw json.RawMessage, at placement, h caddyhttp.MiddlewareHandler) error {
+	if err := json.Unmarshal(raw, h); err != nil {
+		return fmt.Errorf("reading a handler: %w", err)
+	}
+	return w.found(at, h)
+}
+
+// within is the placement inside a route, which what has to come reaches where
+// one of its matcher sets lets it through.
+func (p placement) within(route caddyhttp.Route, lets func(matcherSet) bool) (placement, error) {
 	sets, err := matcherSets(route)
 	if err != nil || len(sets) == 0 {
 		return p, err
@@ -253,7 +270,7 @@ func (p placement) within(route caddyhttp.Route, prefix string) (placement, erro
 	inside, open, anyHost := p, false, false
 	inside.hosts = nil
 	for _, set := range sets {
-		if set.lets(prefix) {
+		if lets(set) {
 			open = true
 			anyHost = anyHost || set.hosts == nil
 			inside.hosts = append(inside.hosts, set.hosts...)
@@ -276,7 +293,8 @@ type matcherSet struct {
 	text  string
 }
 
-// lets says whether a request for a page below the prefix can come through.
+// lets says whether a request for a page below the prefix can come through: where
+// the set cares for nothing but the host, or for a path that covers the pages.
 func (s matcherSet) lets(prefix string) bool {
 	if s.other {
 		return false
@@ -285,6 +303,12 @@ func (s matcherSet) lets(prefix string) bool {
 		stem, wild := strings.CutSuffix(path, "*")
 		return wild && strings.HasPrefix(prefix+"/", stem)
 	})
+}
+
+// letsAll says whether requests for any path can come through. What else the set
+// cares for, such as the client's address, may be meant so.
+func (s matcherSet) letsAll() bool {
+	return s.paths == nil || slices.ContainsFunc(s.paths, func(path string) bool { return path == "*" || path == "/*" })
 }
 
 // matcherSets reads the matchers of a route in either form.

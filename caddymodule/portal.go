@@ -82,6 +82,10 @@ func (p *Portal) Provision(ctx caddy.Context) error {
 		p.clients = append(p.clients, client)
 	}
 	if server, ok := ctx.Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server); ok {
+		// Its routes are being provisioned, as those of a door: see Handler.
+		if err := checkPortals(server); err != nil {
+			return err
+		}
 		p.server = server
 		speakH2C(server)
 	}

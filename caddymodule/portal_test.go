@@ -76,7 +76,20 @@ func TestMistakesInPortal(t *testing.T) {
 	checkMistakes(t, "%s", []mistake{
 		{"a.example.com {" + one + "b.example.com {" + one, "there is another email_auth_portal"},
 	})
+	block := strings.TrimSuffix(strings.ReplaceAll(strings.TrimPrefix(one, "\n\temail"), "\n\t", "\n\t\t"), "}\n") // without the end of the site
+	checkMistakes(t, "a.example.com {\n\t%s\n\t}\n}\n", []mistake{
+		{"handle /app/* {\n\t\t‹›email" + block, "stands inside a block that keeps its own addresses away (matcher: path /app/*); give it a site of its own"},
+		{"handle_path /app/* {\n\t\t‹›email" + block, "(matcher: path /app/*)"},
+		{"handle /oauth* {\n\t\t‹›email" + block, "(matcher: path /oauth*)"},
+		{"route {\n\t\thandle /api/* {\n\t\t‹›email" + block + "\n}", "(matcher: path /api/*)"},
+		{"@api path /api/* /oauth/*\n\thandle @api {\n\t\t‹›email" + block, "(matcher: path /api/* /oauth/*)"},
+		{"handle_errors {\n\t\t‹›email" + block, "email_auth_portal stands in handle_errors, where it answers nobody"},
+	})
+	mistake{"", "(matcher: path /app/*)"}.check(t, "%sa.example.com/app/* {\n\t‹›"+strings.TrimPrefix(one, "\n\t"))
 	for _, fine := range []string{
+		"a.example.com {\n\thandle {\n\temail" + block + "}\n}\n",
+		"a.example.com {\n\thandle /* {\n\temail" + block + "}\n}\n",
+		"a.example.com {\n\t@inside remote_ip private_ranges\n\thandle @inside {\n\temail" + block + "}\n}\n",
 		"a.example.com, http://localhost:8080, https://localhost {" + one,
 		"*.example.com {\n@login host login.example.com\nhandle @login {" + one + "handle {\nemail_auth anyone {\norigin https://*.example.com\n}\n}\n}\n",
 		"(portal) {" + one + "a.example.com {\n\timport portal\n}\nhttp://localhost:8080 {\n\timport portal\n}\n",

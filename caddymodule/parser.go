@@ -44,7 +44,7 @@ var usages = map[string]struct{ syntax, example string }{
 	"group":        {"group <name> <who>...` or `group <name> file <path>", "group staff ann@example.com"},
 	"prefix":       {"prefix <path>", "prefix /.auth"},
 	"client":       {"client <id>", "client shop"},
-	"kind":         {"kind web | native | api", "kind api"},
+	"kind":         {"kind api", "kind api"},
 	"secret":       {"secret <text>", "secret {env.SHOP_SECRET}"},
 	"redirect_uri": {"redirect_uri <uri>...", "redirect_uri https://shop.example.com/sign-in/link"},
 	"templates":    {"templates <folder>", "templates /etc/caddy/mails"},
@@ -103,9 +103,14 @@ func (p *parser) unknown(option string, known []string) {
 }
 
 // misused says how an option is written.
-func (p *parser) misused(option string) {
+func (p *parser) misused(option string) { p.fail("%s: %s", option, howTo(option)) }
+
+func howTo(option string) string {
 	usage := usages[option]
-	p.fail("%s: write `%s`, as in `%s`", option, usage.syntax, usage.example)
+	if usage.syntax == usage.example {
+		return "write `" + usage.syntax + "`"
+	}
+	return "write `" + usage.syntax + "`, as in `" + usage.example + "`"
 }
 
 // words returns the rest of the line, of at least so many words.
@@ -137,7 +142,7 @@ func (p *parser) word() string {
 		return ""
 	}
 	if words[0] == "" {
-		p.fail("%s is empty: write `%s`, as in `%s`", option, usages[option].syntax, usages[option].example)
+		p.fail("%s is empty: %s", option, howTo(option))
 	}
 	return words[0]
 }
@@ -176,6 +181,9 @@ func (p *parser) oneOf(option string, values ...string) string {
 
 func orList(words []string) string {
 	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 

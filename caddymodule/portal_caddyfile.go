@@ -61,7 +61,7 @@ func (portal *Portal) parseOption(p *parser, option string) {
 		if slices.Contains(clientOptions, option) {
 			p.fail("%s is for one client: write it in the block of a client", option)
 		}
-		p.unknown(option, []string{"client", "site"})
+		p.unknown(option, []string{"client"})
 	}
 }
 
@@ -71,9 +71,7 @@ var clientOptions = []string{"kind", "secret", "redirect_uri", "allow", "deny", 
 func (p *parser) client() Client {
 	start := p.Token()
 	client := Client{Source: source(p.Dispenser), ID: p.word()}
-	if _, err := gateway.ParseWho("group:" + client.ID); err != nil {
-		p.fail("client %q: write an id of letters, digits, \"-\", \"_\" and \".\", as in `client shop`", client.ID)
-	}
+	p.check(gateway.ValidateClientID(client.ID))
 	p.once("client " + client.ID)
 	inner := &parser{Dispenser: p.Dispenser, err: p.err}
 	for nesting := p.Nesting(); inner.err == nil && p.NextBlock(nesting); {
@@ -92,10 +90,7 @@ func (c *Client) parseOption(p *parser, option string) {
 	}
 	switch option {
 	case "kind":
-		c.Kind = p.oneOf(option, "web", "native", "api")
-		if c.Kind == "web" || c.Kind == "native" {
-			p.fail("kind %s is not built yet: write `kind api`, for an application with sign-in pages of its own", c.Kind)
-		}
+		c.Kind = p.kind()
 	case "secret":
 		c.Secret = p.word()
 		if !strings.Contains(c.Secret, "{") {
@@ -104,7 +99,7 @@ func (c *Client) parseOption(p *parser, option string) {
 		}
 	case "redirect_uri":
 		for _, uri := range p.words(1) {
-			p.check(gateway.ValidateRedirectURI(uri))
+			p.check(gateway.ValidateRedirectURI(uri, c.RedirectURIs...))
 			c.RedirectURIs = append(c.RedirectURIs, uri)
 		}
 	case "allow":
@@ -118,6 +113,18 @@ func (c *Client) parseOption(p *parser, option string) {
 	default:
 		p.unknown(option, clientOptions)
 	}
+}
+
+func (p *parser) kind() string {
+	kind := p.word()
+	switch kind {
+	case "api":
+	case "web", "native":
+		p.fail("kind %s is not built yet: write `kind api`, for an application with sign-in pages of its own", kind)
+	default:
+		p.fail("kind %q: write `kind api`", kind)
+	}
+	return kind
 }
 
 func (p *parser) clientLimit(limits map[string]Limit) map[string]Limit {

@@ -24,10 +24,11 @@ func TestMistakesInPortal(t *testing.T) {
 		{"‹›email_auth_portal /api/*", "takes a block alone"},
 		{"email_auth_portal {\n\t\t‹›site https://a.example.com\n\t}", "site is not built yet"},
 		{"email_auth_portal {\n\t\t‹›secret x\n\t}", "secret is for one client"},
-		{"email_auth_portal {\n\t\t‹›nosuch x\n\t}", "write client or site"},
+		{"email_auth_portal {\n\t\t‹›nosuch x\n\t}", `unknown option "nosuch": write client`},
 		{"email_auth_portal {\n\t\t‹›client\n\t}", "client: write `client <id>`, as in `client shop`"},
 		{"email_auth_portal {\n\t\t‹›client a b\n\t}", "client: write `client <id>`"},
 		{"email_auth_portal {\n\t\t‹›client a/b {\n\t\t}\n\t}", "write an id of letters"},
+		{"email_auth_portal {\n\t\t‹›client " + strings.Repeat("a", 65) + "\n\t}", "at most 64, as in `client shop`"},
 		{"email_auth_portal {\n\t\t‹›client shop\n\t}", "client shop has no kind: write `kind api`"},
 		{"email_auth_portal {\n\t\tclient shop {\n\t\t\tkind api\n\t\t\tsecret a\n\t\t\tredirect_uri https://a.example.com/\n\t\t}\n\t\t‹›client shop {\n\t\t\tkind api\n\t\t}\n\t}", "client shop is there twice"},
 	})
@@ -36,7 +37,8 @@ func TestMistakesInPortal(t *testing.T) {
 		{"‹›kind api", "kind is there twice"},
 		{"‹›nosuch", "unknown option \"nosuch\""},
 		{"‹›secret", "secret: write `secret <text>`"},
-		{"‹›secret \"\"", "secret is empty"},
+		{"‹›secret \"\"", "secret is empty: write `secret <text>`, as in `secret {env.SHOP_SECRET}`"},
+		{"‹›secret \"  \"", "secret is empty: write one, as in `secret {env.SHOP_SECRET}`"},
 		{"‹›secret sha256:abc", "64 hex digits"},
 		{"‹›secret $2a$14$x", "damaged"},
 		{"‹›secret $argon2id$v=19$x", "an argon2 hash cannot be used"},
@@ -47,6 +49,9 @@ func TestMistakesInPortal(t *testing.T) {
 		{"‹›redirect_uri https://shop.example.com/#a", "must not have a fragment"},
 		{"‹›redirect_uri myapp://link", "only https works"},
 		{"‹›redirect_uri shop.example.com", "this is no address"},
+		{"‹›redirect_uri https://*.example.com/link", "a wildcard stands for no host here"},
+		{"‹›redirect_uri https://a.example.com/", `redirect_uri "https://a.example.com/" is there twice: keep one`},
+		{"‹›redirect_uri https://b.example.com/ https://b.example.com/", "is there twice: keep one"},
 		{"‹›allow example.com", "to admit a domain, write *@example.com"},
 		{"‹›deny", "deny: write"},
 		{"‹›limit attempts 5 10m", "a client has no other limit"},
@@ -70,7 +75,8 @@ func TestMistakesInPortal(t *testing.T) {
 	checkMistakes(t, "login.example.com {\n\temail_auth_portal {\n\t\tclient shop {\n\t\t\t‹›kind %s\n\t\t}\n\t}\n}\n", []mistake{
 		{"web", "kind web is not built yet: write `kind api`"},
 		{"native", "kind native is not built yet"},
-		{"apis", "write web, native or api"},
+		{"apis", "kind \"apis\": write `kind api`"},
+		{"api web", "kind: write `kind api`"},
 	})
 	const one = "\n\temail_auth_portal {\n\t\tclient shop {\n\t\t\tkind api\n\t\t\tsecret a\n\t\t\tredirect_uri https://a.example.com/\n\t\t}\n\t}\n}\n"
 	checkMistakes(t, "%s", []mistake{
@@ -143,6 +149,7 @@ func TestJSONMistakesInPortal(t *testing.T) {
 		`{"id": "shop", "secret": "a"}`:                                                                                               "write api",
 		`{"id": "shop", "kind": "web", "secret": "a"}`:                                                                                "not built yet",
 		`{"id": "a b", "kind": "api", "secret": "a", "redirect_uris": ["https://a.example.com/"]}`:                                    "write an id",
+		`{"id": "shop", "kind": "api", "secret": "a", "redirect_uris": ["https://a.example.com/", "https://a.example.com/"]}`:         "is there twice",
 		`{"id": "shop", "kind": "api", "redirect_uris": ["https://a.example.com/"]}`:                                                  "secret",
 		`{"id": "shop", "kind": "api", "secret": "a"}`:                                                                                "no redirect_uri",
 		`{"id": "shop", "kind": "api", "secret": "a", "redirect_uris": ["http://a.example.com/"]}`:                                    "only https",

@@ -57,14 +57,14 @@ var DefaultClientMails = Limit{1000, time.Hour}
 
 // NewClient makes a client, or says what cannot be and what to write instead.
 func NewClient(config ClientConfig) (*Client, error) {
-	if !validGroupName(config.ID) {
-		return nil, fmt.Errorf("client %q: write an id of letters, digits, \"-\", \"_\" and \".\", as in `client shop`", config.ID)
+	if err := ValidateClientID(config.ID); err != nil {
+		return nil, err
 	}
 	if config.Secret.kind == noSecret {
 		return nil, fmt.Errorf("client %s has no secret: write `secret {env.SHOP_SECRET}`", config.ID)
 	}
-	for _, uri := range config.RedirectURIs {
-		if err := ValidateRedirectURI(uri); err != nil {
+	for i, uri := range config.RedirectURIs {
+		if err := ValidateRedirectURI(uri, config.RedirectURIs[:i]...); err != nil {
 			return nil, err
 		}
 	}
@@ -118,9 +118,17 @@ func clientName(config ClientConfig) string {
 	return config.ID
 }
 
+// ValidateClientID says whether a client may be named so.
+func ValidateClientID(id string) error {
+	if !validGroupName(id) {
+		return fmt.Errorf("client %q: write an id of letters, digits, \"-\", \"_\" and \".\", at most 64, as in `client shop`", id)
+	}
+	return nil
+}
+
 // ValidateRedirectURI says whether links may lead to the URI: https, or http on
-// loopback, without a fragment or user.
-func ValidateRedirectURI(uri string) error {
+// loopback, to one host, without a fragment or user. others are there already.
+func ValidateRedirectURI(uri string, others ...string) error {
 	bad := func(why string) error {
 		return fmt.Errorf("redirect_uri %q: %s; write a whole address, as in https://app.example.com/sign-in/link", uri, why)
 	}
@@ -136,6 +144,10 @@ func ValidateRedirectURI(uri string) error {
 		return bad("it must not have a fragment, which browsers keep to themselves")
 	case u.User != nil:
 		return bad("it must not have a user")
+	case strings.Contains(u.Host, "*"):
+		return bad("a wildcard stands for no host here, since a call names the address byte for byte")
+	case slices.Contains(others, uri):
+		return fmt.Errorf("redirect_uri %q is there twice: keep one", uri)
 	case u.Scheme != "https" && !(u.Scheme == "http" && IsLoopbackName(lowerASCII(u.Hostname()))):
 		return bad("only https works, but on loopback")
 	}

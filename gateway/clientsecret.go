@@ -38,7 +38,7 @@ func ParseSecret(text string) (Secret, error) {
 	digits, isSum := strings.CutPrefix(text, "sha256:")
 	switch {
 	case strings.TrimSpace(text) == "":
-		return Secret{}, errors.New("the secret is empty")
+		return Secret{}, errors.New("the secret is empty: write one, as in `secret {env.SHOP_SECRET}`")
 	case isSum:
 		sum, err := hex.DecodeString(digits)
 		if err != nil || len(sum) != sha256.Size {

@@ -391,6 +391,9 @@ func TestNewClient(t *testing.T) {
 	secret, _ := gateway.ParseSecret("x")
 	for want, config := range map[string]gateway.ClientConfig{
 		"write an id":          {ID: "a/b", Secret: secret},
+		"at most 64":           {ID: strings.Repeat("a", 65), Secret: secret},
+		"is there twice":       {ID: "shop", Secret: secret, RedirectURIs: []string{"https://shop.example.com/", "https://shop.example.com/"}},
+		"a wildcard stands":    {ID: "shop", Secret: secret, RedirectURIs: []string{"https://*.example.com/"}},
 		"has no secret":        {ID: "shop"},
 		"only https works":     {ID: "shop", Secret: secret, RedirectURIs: []string{"http://shop.example.com/"}},
 		"this is no address":   {ID: "shop", Secret: secret, RedirectURIs: []string{"/link"}},

@@ -185,7 +185,7 @@ func (a *App) whoOf(texts []string) ([]gateway.Who, error) {
 // ServeHTTP answers every request for the portal's host.
 func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.Handler) error {
 	ctx := r.Context()
-	if query := strings.ToLower(r.URL.RawQuery); strings.Contains(query, "token") || strings.Contains(query, "secret") {
+	if holdsSecret(r.URL.RawQuery) {
 		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true) // a client's mistake must not leave it in the access log
 	}
 	if !p.app.started(ctx) {
@@ -196,6 +196,12 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 	trusted, _ := caddyhttp.GetVar(ctx, caddyhttp.TrustedProxyVarKey).(bool)
 	p.app.headless.Handle(w, r, headless.Incoming{ClientIP: clientIP, TrustedProxy: trusted})
 	return nil
+}
+
+// holdsSecret says whether a query may hold a token, a secret or a code.
+func holdsSecret(query string) bool {
+	query = strings.ToLower(query)
+	return strings.Contains(query, "token") || strings.Contains(query, "secret") || strings.Contains(query, "code=")
 }
 
 // public says whether others than this machine reach the portal.

@@ -295,6 +295,7 @@ func TestPortalAccessLog(t *testing.T) {
 	app.get("/.auth/link?token=CANARY").want(t, http.StatusNotFound)
 	app.get("/oauth/token?CLIENT_SECRET=CANARY").want(t, http.StatusMethodNotAllowed)
 	app.get("/api/v1/passwordless/email/send?access_token=CANARY").want(t, http.StatusMethodNotAllowed)
+	app.get("/api/v1/passwordless/email/verify?auth_request_id=x&code=CANARY").want(t, http.StatusMethodNotAllowed)
 	app.get("/seen").want(t, http.StatusNotFound)
 	if err := caddy.Stop(); err != nil {
 		t.Fatal(err)

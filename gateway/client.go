@@ -410,9 +410,12 @@ func (e *Engine) VerifyFor(ctx context.Context, in ClientAnswer) (ClientVerified
 }
 
 func (e *Engine) codeAnswerFor(ctx context.Context, in ClientAnswer) (answer, error) {
-	c, _, err := e.lookUpFor(ctx, in.Client, in.Request)
+	c, state, err := e.lookUpFor(ctx, in.Client, in.Request)
 	if err != nil {
 		return answer{}, err
+	}
+	if state.used != nil {
+		return answer{}, ErrUnknown // whatever the code is like
 	}
 	return e.codeFor(c, in.Code)
 }

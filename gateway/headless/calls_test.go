@@ -240,6 +240,7 @@ func TestExpired(t *testing.T) {
 		}
 		gone(shop, byCode(id, code))
 		gone(shop, byCode(id, wrong(code, 1)))
+		gone(shop, byCode(id, "malformed"))
 		gone(shop, byLink(id, link))
 		gone(shop, byLink("", link))
 		goneResend(shop, id)

@@ -189,6 +189,10 @@ func (h *Handler) told(c *call, name string, err error) *failure {
 		log.Error("headless call failed because of a fault", "error", err)
 		return f
 	}
+	var over *gateway.LimitError
+	if errors.As(err, &over) {
+		log = log.With("limit", over.Limit)
+	}
 	for _, v := range f.violations { // their descriptions may have what was sent
 		log = log.With("field", v.Field, "constraint", v.Constraint)
 	}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/proto"
@@ -93,7 +94,7 @@ func TestJSON(t *testing.T) {
 	}
 	status, header, content = p.do(http.MethodPost, restSend, `{`, "Authorization", "Basic c2hvcDpzaG9wLXNlY3JldA==")
 	readStatus(t, content).want(t, 16, "UNAUTHENTICATED", "")
-	if status != http.StatusUnauthorized || header.Get("WWW-Authenticate") != "Bearer" {
+	if status != http.StatusUnauthorized || header.Get("WWW-Authenticate") != `Bearer realm="`+strings.TrimPrefix(p.url, "http://")+`"` {
 		t.Errorf("%d %v", status, header)
 	}
 	if n := len(p.Mails.All()); n != 1 {
@@ -159,6 +160,43 @@ func TestLogOfACall(t *testing.T) {
 		if id == nil || !strings.Contains(log.String(), "request_id="+id[1]+" ") || !strings.Contains(log.String(), field) || strings.Contains(log.String(), "hidden") {
 			t.Errorf("%s is answered %s and logged %s", body, w.Body, &log)
 		}
+	}
+}
+
+// TestLogOfALimit: the log says which limit a call is over.
+func TestLogOfALimit(t *testing.T) {
+	t.Parallel()
+	p := newPortal(t, gateway.Config{}, client(t, "shop", func(c *gateway.ClientConfig) { c.Mails = gateway.Limit{Count: 3, Window: time.Hour} }))
+	var log bytes.Buffer
+	handler := headless.New(headless.Config{Engine: p.Engine, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	token := p.token("shop")
+	call := func(path, body, want string) (content string) {
+		t.Helper()
+		log.Reset()
+		r := httptest.NewRequest(http.MethodPost, "https://login.example.com"+path, strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		handler.Handle(w, r, headless.Incoming{ClientIP: "192.0.2.1"})
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%s: %q is not in %s", body, want, &log)
+		}
+		return w.Body.String()
+	}
+	send := func(email, want string) string {
+		return call(restSend, `{"email":"`+email+`","magiclink_auth_uri":"`+linkURI+`"}`, want)
+	}
+	id := regexp.MustCompile(`"auth_request_id":"([\w-]+)"`).FindStringSubmatch(send("ann@example.com", ""))[1]
+	send("ann@example.com", "")
+	send("ann@example.com", "limit=mails result=RATE_LIMITED")
+	send("bob@example.com", "")
+	send("cid@example.com", "limit=client result=RATE_LIMITED")
+	code, _ := p.credentials("ann@example.com")
+	for n := range 6 {
+		want := "result=INVALID_CODE"
+		if n == 5 {
+			want = "limit=attempts result=RATE_LIMITED"
+		}
+		call(restVerify, `{"code":"`+wrong(code, n+1)+`","auth_request_id":"`+id+`"}`, want)
 	}
 }
 

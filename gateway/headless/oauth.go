@@ -3,6 +3,7 @@ package headless
 import (
 	_ "embed"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -115,6 +116,12 @@ func basic(r *http.Request) (id, secret string, ok bool) {
 	return id, secret, true
 }
 
+// challenge asks for the credentials of a scheme. Basic needs a realm (RFC 7617,
+// section 2), and Bearer some parameter (RFC 6750, section 3).
+func challenge(scheme string, r *http.Request) string {
+	return fmt.Sprintf("%s realm=%q", scheme, r.Host)
+}
+
 // failOAuth answers with an error of RFC 6749, section 5.2.
 func (h *Handler) failOAuth(w http.ResponseWriter, r *http.Request, c *call, name string, err error) {
 	var told *oauthError
@@ -127,8 +134,8 @@ func (h *Handler) failOAuth(w http.ResponseWriter, r *http.Request, c *call, nam
 		h.observe(client, name, strings.ToUpper(told.code))
 	case errors.Is(err, gateway.ErrClient):
 		told = &oauthError{http.StatusUnauthorized, "invalid_client", gateway.ErrClient.Error()}
-		if _, _, ok := r.BasicAuth(); ok {
-			w.Header().Set("WWW-Authenticate", "Basic")
+		if scheme, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Basic") {
+			w.Header().Set("WWW-Authenticate", challenge("Basic", r)) // also where it cannot be read
 		}
 		h.observe("", name, "INVALID_CLIENT")
 		h.log.Warn("client refused", "call", name, "request_id", c.id, "network", c.clientIP)

@@ -70,6 +70,7 @@ func TestTokenEndpoint(t *testing.T) {
 		{grant("", ""), nil, 401, "invalid_client"},
 		{grant("shop", "blog-secret"), nil, 401, "invalid_client"},
 		{credentials, []string{"Authorization", basic("shop", "wrong")}, 401, "invalid_client"},
+		{credentials, []string{"Authorization", "Basic unreadable"}, 401, "invalid_client"},
 		{credentials, []string{"Authorization", "Bearer " + answer.AccessToken}, 401, "invalid_client"},
 		{grant("shop", "shop-secret"), []string{"Authorization", basic("shop", "shop-secret")}, 400, "invalid_request"},
 		{url.Values{"client_id": {"shop"}, "client_secret": {"shop-secret"}}, nil, 400, "invalid_request"},
@@ -81,8 +82,12 @@ func TestTokenEndpoint(t *testing.T) {
 		if status != c.status || !strings.Contains(body, `"error":"`+c.code+`"`) || header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%v %v: %d %s", c.form, c.header, status, body)
 		}
-		if strings.HasPrefix(strings.Join(c.header, " "), "Authorization Basic") && status == 401 && header.Get("WWW-Authenticate") != "Basic" {
-			t.Errorf("%v: no WWW-Authenticate", c.form)
+		want := ""
+		if strings.HasPrefix(strings.Join(c.header, " "), "Authorization Basic") && status == 401 {
+			want = `Basic realm="` + strings.TrimPrefix(p.url, "http://") + `"`
+		}
+		if got := header.Get("WWW-Authenticate"); got != want {
+			t.Errorf("%v %v: WWW-Authenticate %q, want %q", c.form, c.header, got, want)
 		}
 	}
 	_, _, unknown := p.form("/oauth/token", grant("nobody", "wrong"))

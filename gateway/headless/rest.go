@@ -137,7 +137,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, c *call, name str
 		w.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(f.retryAfter)))
 	}
 	if f.kind == unauthenticated {
-		w.Header().Set("WWW-Authenticate", "Bearer") // RFC 6750, section 3
+		w.Header().Set("WWW-Authenticate", challenge("Bearer", r))
 	}
 	answer := status{Code: int(f.code), Message: f.message}
 	if info, err := anypb.New(f.details(c.id)); err == nil {

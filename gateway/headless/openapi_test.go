@@ -3,6 +3,7 @@ package headless
 import (
 	"encoding/json"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"sort"
@@ -20,7 +21,7 @@ type schema struct {
 	Ref                  string `json:"$ref"`
 	Type                 string
 	Const                any
-	Enum                 []string
+	Enum                 []any
 	Required             []string
 	Properties           map[string]*schema
 	MinLength, MaxLength *int
@@ -30,6 +31,7 @@ type schema struct {
 	AdditionalProperties *schema
 	Not                  *schema
 	Items                *schema
+	OneOf                []*schema
 }
 
 type description struct {
@@ -111,8 +113,8 @@ func compareFields(t *testing.T, name string, s *schema, message protoreflect.Me
 		switch {
 		case field.Enum() != nil:
 			for _, value := range property.Enum {
-				if field.Enum().Values().ByName(protoreflect.Name(value)) == nil {
-					t.Errorf("%s.%s has no value %s", name, field.TextName(), value)
+				if !hasValue(field.Enum(), value) {
+					t.Errorf("%s.%s has no value %v", name, field.TextName(), value)
 				}
 			}
 		case field.IsList() && property.Type != "array", field.IsMap() && property.Type != "object",
@@ -124,6 +126,91 @@ func compareFields(t *testing.T, name string, s *schema, message protoreflect.Me
 			compareFields(t, name+"."+field.TextName(), property, field.Message())
 		case field.IsList() && field.Message() != nil:
 			compareFields(t, name+"."+field.TextName(), property.Items, field.Message())
+		}
+	}
+}
+
+// hasValue says whether a value of an enum has this name or number. An empty text
+// is the same as none.
+func hasValue(enum protoreflect.EnumDescriptor, value any) bool {
+	if number, ok := value.(float64); ok {
+		return enum.Values().ByNumber(protoreflect.EnumNumber(number)) != nil
+	}
+	return value == "" || enum.Values().ByName(protoreflect.Name(value.(string))) != nil
+}
+
+// TestOpenAPIVerify: the description takes and refuses what the server does.
+func TestOpenAPIVerify(t *testing.T) {
+	t.Parallel()
+	described := readOpenAPI(t).Components.Schemas["VerifyRequest"]
+	for body, fine := range map[string]bool{
+		`{"code":"1","auth_request_id":"x"}`:                 true,
+		`{"code":"1","auth_request_id":"x","link_token":""}`: true,
+		`{"link_token":"1"}`:                                 true,
+		`{"link_token":"1","auth_request_id":"x"}`:           true,
+		`{"link_token":"1","auth_request_id":"x","code":""}`: true,
+		`{}`:                                false,
+		`{"auth_request_id":"x"}`:           false,
+		`{"code":"1"}`:                      false,
+		`{"code":"1","auth_request_id":""}`: false,
+		`{"code":"","auth_request_id":"x"}`: false,
+		`{"link_token":""}`:                 false,
+		`{"code":"1","link_token":"1"}`:     false,
+		`{"code":"1","link_token":"1","auth_request_id":"x"}`:  false,
+		`{"code":"1","auth_request_id":"x","link_token":null}`: true,
+	} {
+		in := new(pb.VerifyPasswordLessRequest)
+		err := decode(httptest.NewRecorder(), httptest.NewRequest("POST", "/", strings.NewReader(body)), in)
+		if taken := err == nil && checkVerify(in) == nil; taken != fine {
+			t.Errorf("%s: the server takes it: %v", body, taken)
+		}
+		var fields map[string]string // in which null is ""
+		if err := json.Unmarshal([]byte(body), &fields); err != nil {
+			t.Fatal(err)
+		}
+		count := 0
+		for _, one := range described.OneOf {
+			if one.takes(fields) {
+				count++
+			}
+		}
+		if taken := count == 1; taken != fine {
+			t.Errorf("%s: the description takes it: %v", body, taken)
+		}
+	}
+}
+
+// takes says whether an object of texts is one of the schema.
+func (s *schema) takes(fields map[string]string) bool {
+	for _, name := range s.Required {
+		if _, ok := fields[name]; !ok {
+			return false
+		}
+	}
+	for name, property := range s.Properties {
+		text, ok := fields[name]
+		if ok && (property.MinLength != nil && len(text) < *property.MinLength || property.MaxLength != nil && len(text) > *property.MaxLength) {
+			return false
+		}
+	}
+	return true
+}
+
+// TestOpenAPIOAuth: the errors of tokens are described, with what they carry.
+func TestOpenAPIOAuth(t *testing.T) {
+	t.Parallel()
+	d := readOpenAPI(t)
+	for _, path := range []string{"/oauth/token", "/oauth/revoke"} {
+		responses := d.Paths[path]["post"].Responses
+		for _, status := range []int{200, 400, 401, 403, 413, 429, 500, 503} {
+			response, ok := responses[itoa(status)]
+			limited := status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable
+			if !ok || limited != (response.Headers["Retry-After"] != nil) {
+				t.Errorf("%s %d: described %v, %v", path, status, ok, response.Headers)
+			}
+		}
+		if len(responses) != 8 {
+			t.Errorf("%s: %d answers are described", path, len(responses))
 		}
 	}
 }
@@ -153,7 +240,7 @@ func TestOpenAPILimits(t *testing.T) {
 			t.Errorf("%s: described as %d, checked as %d", name, pair[0], pair[1])
 		}
 	}
-	if got := variables.PropertyNames.Not.Enum; !slices.Equal(got, reservedVariables) {
+	if got := texts(variables.PropertyNames.Not.Enum); !slices.Equal(got, reservedVariables) {
 		t.Errorf("reserved: described %v, checked %v", got, reservedVariables)
 	}
 	if got := schemas["SendRequest"].Required; !slices.Equal(got, []string{"email"}) {
@@ -169,7 +256,7 @@ func TestOpenAPIErrors(t *testing.T) {
 	all := []kind{unauthenticated, invalidArgument, mediaType, tooLarge, invalidCode, expired, sameBrowser, rateLimited, insecure, unavailable, internal}
 	known := d.Components.Schemas["Status"].Properties["details"].Items.Properties["error_code"].Enum
 	for _, row := range all {
-		if !slices.Contains(known, row.errorCode) {
+		if !slices.Contains(known, any(row.errorCode)) {
 			t.Errorf("%s is not described", row.errorCode)
 		}
 	}
@@ -193,6 +280,13 @@ func TestOpenAPIErrors(t *testing.T) {
 			t.Errorf("%s: %d error codes, want %d", name, count, len(all)-len(never))
 		}
 	}
+}
+
+func texts(values []any) (all []string) {
+	for _, value := range values {
+		all = append(all, value.(string))
+	}
+	return all
 }
 
 func itoa(n int) string { b, _ := json.Marshal(n); return string(b) }

@@ -184,8 +184,8 @@ func (e *Engine) bcryptOf(client *Client) string {
 type clientToken struct {
 	Client  string    `json:"client"`
 	Expires time.Time `json:"expires"`
-	// Secret is a hash of the client's secret as it was configured: a change of
-	// it ends the token.
+	// Secret is a hash of the client's secret as it was configured: the token
+	// works while it is that.
 	Secret string `json:"secret"`
 }
 
@@ -198,7 +198,7 @@ func (e *Engine) secretHash(client *Client) string {
 }
 
 // NewClientToken makes an access token of the client. It works for
-// ClientTokenLife, and no longer than the client is configured with this secret.
+// ClientTokenLife, while the client is configured with this secret.
 func (e *Engine) NewClientToken(ctx context.Context, client *Client) (token string, err error) {
 	ctx, cancel := unhurried(ctx)
 	defer cancel()

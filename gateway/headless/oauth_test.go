@@ -190,9 +190,9 @@ func TestRevoke(t *testing.T) {
 	})
 }
 
-// TestTokensEndWithTheSecret: a client that is removed, or gets another secret,
-// loses its tokens at once; a reload alone ends none.
-func TestTokensEndWithTheSecret(t *testing.T) {
+// TestTokensNeedTheSecret: a token does not work while its client is removed or
+// has another secret, and works again when it is back; a reload alone ends none.
+func TestTokensNeedTheSecret(t *testing.T) {
 	t.Parallel()
 	p := newPortal(t, gateway.Config{})
 	token := p.token("shop")
@@ -211,6 +211,10 @@ func TestTokensEndWithTheSecret(t *testing.T) {
 	p.reload(client(t, "shop", func(c *gateway.ClientConfig) { c.Secret, _ = gateway.ParseSecret("another") }))
 	if got := code(); got != "UNAUTHENTICATED" {
 		t.Errorf("after another secret: %s", got)
+	}
+	p.reload(client(t, "shop"))
+	if got := code(); got != "AUTH_REQUEST_EXPIRED" {
+		t.Errorf("after the old configuration is back: %s", got)
 	}
 }
 

@@ -8,6 +8,6 @@
 //	GET  /api/v1/openapi.json                          what the calls are like
 //
 // A call goes the same way in both forms: Handle (secure?) → authenticate →
-// body → decode → service (calls.go), which asks the gateway. One table in
+// body → decode, or readFrame → service (calls.go), which asks the gateway. One table in
 // failure.go says how an error is told.
 package headless

@@ -232,6 +232,24 @@ func TestSignInByLink(t *testing.T) {
 	b.Open(waiting+"&return_to=//evil.example").WantLocation(t, "/")
 }
 
+// TestAnotherAddress begins anew from the page that waits, in a tab of its own
+// destination and in one without, and from a link in another browser.
+func TestAnotherAddress(t *testing.T) {
+	t.Parallel()
+	site := gatewaytest.New(t, gatewaytest.Options{})
+	b := site.Browser()
+	b.StartFor(ann, "/deep?a=1")
+	waiting := "/.auth/code?request=" + b.Request
+	again := func(to string) string { return `href="/.auth/sign-in?prompt=login&amp;return_to=` + to + `"` }
+	b.Open(waiting).WantText(t, again("%2Fdeep%3Fa%3D1"))
+	b.Code("x").Want(t, 422).WantText(t, again("%2Fdeep%3Fa%3D1"))
+	b.Open(waiting+"&return_to=/own").WantText(t, again("%2Fown"))
+	b.Open(waiting+"&return_to=//evil.example").WantText(t, again("%2F"))
+	b.Open("/.auth/sign-in?prompt=login&return_to=/deep?a%3D1").WantText(t, `name="return_to" value="/deep?a=1"`)
+
+	site.Browser().OpenLink(site.LastMail(ann).Link).Want(t, 200).WantText(t, `href="/.auth/sign-in?return_to=%2Fdeep%3Fa%3D1"`)
+}
+
 func TestWrongCodes(t *testing.T) {
 	t.Parallel()
 	site := gatewaytest.New(t, gatewaytest.Options{})

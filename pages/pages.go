@@ -51,6 +51,9 @@ type CheckMail struct {
 	// ReturnTo is set where this tab has a destination of its own, which the
 	// forms must carry on. Empty: that of the request.
 	ReturnTo string
+	// LeadsTo is where this tab leads in the end, its own destination or that of
+	// the request, for a sign-in that is begun anew.
+	LeadsTo string
 	// HasCode and HasLink say what the mail contains.
 	HasCode, HasLink bool
 	// CodeLength is the number of characters, and CodeLetters says that they are
@@ -74,6 +77,8 @@ type OtherBrowser struct {
 	Common
 	// HasCode says that the mail has a code, which can be typed there instead.
 	HasCode bool
+	// ReturnTo is where the link leads, for a sign-in that is begun anew.
+	ReturnTo string
 }
 
 // ConfirmLink asks, in a browser that did not ask for the link, whether to sign

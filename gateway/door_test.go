@@ -291,6 +291,13 @@ func TestCodesThatAreNone(t *testing.T) {
 	for _, malformed := range []string{"", " ", "12345", "1234567", "12345a", "１２３４５６", "12345\x00", "+12345", "-----", "1.2345", strings.Repeat("1", 15_000)} {
 		b.Code(malformed).Want(t, 422).WantText(t, "6 digits")
 	}
+	for _, broken := range []string{"%zz", "%", code + "%", code + "%0", code + ";x=1", "&code=" + code, "+%u0031"} {
+		body := "request=" + b.Request + "&code=" + broken
+		b.Do(gatewaytest.Sent{
+			Method: "POST", Path: "/.auth/verify", Body: body, ContentType: "application/x-www-form-urlencoded",
+			Header: map[string]string{"Sec-Fetch-Site": "same-origin"},
+		}).Want(t, 422).WantText(t, "6 digits")
+	}
 	for _, request := range []string{"", "x", strings.Repeat("A", 22), b.Request + "A", b.Request + "/", "../" + b.Request, strings.Repeat("A", 10_000), b.Request + "\x00"} {
 		b.CodeFor(request, code).Want(t, 410)
 		b.Open("/.auth/code?request="+url.QueryEscape(request)).Want(t, 410)
@@ -618,7 +625,13 @@ func TestBodies(t *testing.T) {
 		"JSON":           {`{"email":"ann@example.com"}`, "application/json", 415},
 		"multipart":      {"--x\r\n", "multipart/form-data; boundary=x", 415},
 		"no type":        {"email=ann@example.com", "", 415},
-		"broken":         {"email=%zz", form, 415},
+		"broken":         {"email=%zz", form, 422},
+		"half an escape": {"email=ann@example.com%4", form, 422},
+		"semicolons":     {"email=ann@example.com;return_to=/x", form, 422},
+		"another escape": {"email=%u0061nn@example.com", form, 422},
+		"no UTF-8":       {"email=ann@example.com%ff", form, 422},
+		"no names":       {"=&&=ann@example.com&;", form, 422},
+		"a charset":      {"email=%zz", form + "; charset=UTF-8", 422},
 		"empty":          {"", form, 422},
 		"NUL":            {"email=ann%00@example.com", form, 422},
 		"many fields":    {strings.Repeat("a=b&", 4000), form, 422},

@@ -886,11 +886,14 @@ func TestLoopback(t *testing.T) {
 	site := gatewaytest.New(t, gatewaytest.Options{Host: "localhost", Origin: "http://localhost:8080"})
 	b := site.Browser()
 	b.Header = http.Header{"Test-Plain": {"1"}}
-	b.Open("/.auth/sign-in").Want(t, 200)
+	b.Open("/.auth/sign-in").Want(t, 200).WantText(t, "<b>localhost</b>").WantNoText(t, ":8080")
 	b.Submit("/.auth/sign-in", "email", ann).Want(t, 303)
 	mail := site.LastMail(ann)
-	if !strings.HasPrefix(mail.Link, "http://localhost:8080/") {
-		t.Errorf("link %q", mail.Link)
+	if !strings.HasPrefix(mail.Link, "http://localhost:8080/") || mail.Subject != mail.Code+" is your sign-in code for localhost" {
+		t.Errorf("link %q, subject %q", mail.Link, mail.Subject)
+	}
+	if text := strings.ReplaceAll(mail.Text, mail.Link, ""); strings.Contains(text, ":8080") || !strings.HasSuffix(text, "@localhost #"+mail.Code+"\n") {
+		t.Errorf("text %q", mail.Text)
 	}
 	a := b.OpenLink(mail.Link).WantLocation(t, "/")
 	if cookie := a.Cookie(gateway.LoopbackSessionCookie); cookie == nil || cookie.Secure || !cookie.HttpOnly || cookie.SameSite != http.SameSiteLaxMode {

@@ -10,8 +10,8 @@ import (
 
 // Common is what every page shows around its own content.
 type Common struct {
-	// Site is the name a visitor knows the site by: its host, with the port
-	// where that is not the usual one. Required.
+	// Site is the name a visitor knows the site by: its host, without a port.
+	// Required.
 	Site string
 	// Prefix is the path all pages are below, without a slash at the end, such
 	// as "/.auth". Required.
@@ -162,10 +162,9 @@ func ContentSecurityPolicy() string { return contentSecurityPolicy }
 
 // Mail is what a sign-in mail says.
 type Mail struct {
-	// Site is the name of the site as Common has it; Host is its host name
-	// without a port, for autofill.
-	Site, Host string
-	Email      string
+	// Site is the name of the site as Common has it, which autofill needs too.
+	Site  string
+	Email string
 	// Code is the one-time code; Link is the whole link. One of them may be
 	// empty, not both.
 	Code, Link string
@@ -182,6 +181,6 @@ type Mail struct {
 }
 
 // RenderMail returns the subject, the plain text and the HTML of a mail. The
-// last line of the text is "@<host> #<code>" where there is a code, so that
+// last line of the text is "@<site> #<code>" where there is a code, so that
 // telephones and browsers offer it to fill in.
 func RenderMail(m Mail) (subject, text, html string, err error) { return renderMail(m) }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -268,7 +267,7 @@ func (p *parser) code() *Code {
 	if len(words) == 0 {
 		return nil
 	}
-	length, err := strconv.Atoi(words[0])
+	length, err := number(words[0])
 	if err != nil || len(words) > 2 || len(words) == 2 && words[1] != "digits" && words[1] != "letters" {
 		p.misused("code")
 		return nil
@@ -326,7 +325,7 @@ func (p *parser) limit(a *App) {
 		return
 	}
 	p.once("limit " + name)
-	count, err := strconv.Atoi(words[1])
+	count, err := number(words[1])
 	if err != nil || count < 1 {
 		p.fail("limit %s %q: write a count of 1 or more", name, words[1])
 		return

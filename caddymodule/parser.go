@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	netmail "net/mail"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -177,6 +178,12 @@ func (p *parser) oneOf(option string, values ...string) string {
 func orList(words []string) string {
 	last := len(words) - 1
 	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// number reads one without a sign.
+func number(text string) (int, error) {
+	value, err := strconv.ParseUint(text, 10, 31)
+	return int(value), err
 }
 
 func (p *parser) duration(text string) caddy.Duration {

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -128,7 +127,7 @@ func (p *parser) clientLimit(limits map[string]Limit) map[string]Limit {
 		return nil
 	}
 	p.once("limit mails")
-	count, err := strconv.Atoi(words[1])
+	count, err := number(words[1])
 	if err != nil || count < 1 {
 		p.fail("limit mails %q: write a count of 1 or more", words[1])
 		return nil

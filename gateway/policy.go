@@ -67,10 +67,12 @@ func parseWho(text, choices string) (Who, error) {
 
 func parseWhoAddress(text, choices string) (Who, error) {
 	address, err := ParseAddress(text)
-	if err == nil {
-		return Who{whoAddress, address}, nil
-	}
+	local, _ := SplitAddress(address)
 	switch {
+	case err == nil && strings.Contains(local, "*"):
+		return Who{}, fmt.Errorf("%q: * is no part of a name: write the address without it (ann@example.com), or a whole domain (*@example.com)", text)
+	case err == nil:
+		return Who{whoAddress, address}, nil
 	case text == "*" || text == "all" || text == "any" || text == "everyone":
 		return Who{}, fmt.Errorf("%q: to admit every address that can receive mail, write anyone", text)
 	case strings.HasPrefix(text, "@"):

@@ -30,7 +30,9 @@ func TestParseWho(t *testing.T) {
 		"": "write an address", "*": "write anyone", "all": "write anyone", "everyone": "write anyone", "@example.com": "write *@example.com",
 		"example.com": "write *@example.com", "*@*.example.com": "subdomains", "*@": "write *@ and a domain", "*@localhost": "write *@", "group:": "name of a group",
 		"group:a b": "name of a group", "group:é": "name of a group", "ann": "write an address", "ann@example.com,bob@example.com": "write an address",
-		"*ann@example..com": "write an address", "Anyone": "write an address", "*@exa\u212ample.com": "write *@", "*@ΟΔΟΣ.example": "write *@", "group:" + strings.Repeat("a", 65): "name of a group",
+		"*ann@example..com": "write an address",
+		"*ann@example.com":  "write the address without it", "ann*@example.com": "write the address without it", "**@example.com": "a whole domain (*@example.com)", "a*n+*@example.com": "* is no part of a name",
+		" *ann@example.com": "* is no part of a name", "*+x@example.com": "* is no part of a name", "Anyone": "write an address", "*@exa\u212ample.com": "write *@", "*@ΟΔΟΣ.example": "write *@", "group:" + strings.Repeat("a", 65): "name of a group",
 	} {
 		who, err := gateway.ParseWho(text)
 		if err == nil || !strings.Contains(err.Error(), remedy) {

@@ -1,8 +1,8 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -48,13 +48,23 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if matcher != nil {
 		handler.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
 	}
-	if err := handler.parse(h.Dispenser); err != nil {
+	if err := handler.parse(&parser{Dispenser: h.Dispenser, groups: definedGroups(h)}); err != nil {
 		return nil, err
 	}
 	if len(handler.Allow) == 0 {
 		return nil, nobody(h, first)
 	}
 	return h.NewRoute(nil, handler), nil
+}
+
+// definedGroups are the groups of the global option, which is read before.
+func definedGroups(h httpcaddyfile.Helper) []Group {
+	option, _ := h.Option(directive).(httpcaddyfile.App)
+	app := new(App)
+	if json.Unmarshal(option.Value, app) != nil {
+		return nil // there is no such option
+	}
+	return app.Groups
 }
 
 // source is the place of the current word, for messages of what is found out
@@ -80,11 +90,10 @@ func nobody(h httpcaddyfile.Helper, first string) error {
 }
 
 // parse reads the directive after its matcher.
-func (h *Handler) parse(d *caddyfile.Dispenser) error {
-	p := &parser{Dispenser: d}
-	h.Allow = p.who(d.RemainingArgs())
-	for p.err == nil && d.NextBlock(0) {
-		h.parseOption(p, d.Val())
+func (h *Handler) parse(p *parser) error {
+	h.Allow = p.who(p.RemainingArgs())
+	for p.err == nil && p.NextBlock(0) {
+		h.parseOption(p, p.Val())
 		p.noBlock()
 	}
 	return p.err
@@ -105,6 +114,7 @@ func (h *Handler) parseOption(p *parser, option string) {
 		h.Session = p.session()
 	case "header":
 		h.Header = append(h.Header, p.header())
+		p.check((&gateway.Rule{Allow: []gateway.Who{gateway.Anyone}, Header: h.fields()}).Validate())
 	case "origin":
 		p.once(option)
 		h.Origin = p.word()
@@ -302,10 +312,6 @@ func (p *parser) header() HeaderField {
 		return HeaderField{}
 	}
 	field, value := words[0], words[1]
-	p.once("header " + http.CanonicalHeaderKey(field))
-	if err := gateway.ValidateHeaderField(field); err != nil {
-		p.fail("header: %w", err)
-	}
 	if value == "" || strings.ContainsFunc(value, unicode.IsControl) {
 		p.fail("header %s: write a value on one line that is not empty", field)
 	}

@@ -147,7 +147,13 @@ func TestMistakesInSiteOptions(t *testing.T) {
 	} {
 		mistake{"header " + field + " x", "write a name of its own"}.check(t, "wiki.example.com {\n\temail_auth anyone {\n\t\t‹›%s\n\t}\n}\n")
 	}
-	for _, option := range []string{"max_age 5m", "session 7d", "origin https://wiki.example.com", "header X-User x"} {
+	for _, other := range []string{"X-User", "x-user", "X_User", "X.USER", "XUser"} {
+		mistake{"header X-User x\n\t\t‹›header " + other + " y", "is there twice, as X-User: keep one"}.check(t, "wiki.example.com {\n\temail_auth anyone {\n\t\t%s\n\t}\n}\n")
+	}
+	for text, want := range map[string]string{"allow ‹›group:nosuch": "`group nosuch ann@example.com`", "deny ann@example.com\n\t\tdeny ‹›bob@example.com group:nosuch": "there is no such group"} {
+		mistake{text, want}.check(t, "{\n\temail_auth {\n\t\tgroup staff ann@example.com\n\t}\n}\nwiki.example.com {\n\temail_auth group:staff {\n\t\t%s\n\t}\n}\n")
+	}
+	for _, option := range []string{"max_age 5m", "session 7d", "origin https://wiki.example.com"} {
 		mistake{option + "\n\t\t‹›" + option, "is there twice: keep one"}.check(t, "wiki.example.com {\n\temail_auth anyone {\n\t\t%s\n\t}\n}\n")
 	}
 }

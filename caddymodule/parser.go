@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	netmail "net/mail"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,8 +16,9 @@ import (
 // reads as one.
 type parser struct {
 	*caddyfile.Dispenser
-	err  error
-	seen map[string]caddyfile.Token
+	err    error
+	seen   map[string]caddyfile.Token
+	groups []Group // that entries may name
 }
 
 // usages are how options are written, for messages.
@@ -203,8 +205,11 @@ func (p *parser) who(texts []string) []string {
 		if hint := whoHint(text); hint != "" {
 			p.fail("%q: %s", text, hint)
 		}
-		_, err := gateway.ParseWho(text)
+		who, err := gateway.ParseWho(text)
 		p.check(err)
+		if name, ok := who.Group(); ok && !slices.ContainsFunc(p.groups, func(g Group) bool { return g.Name == name }) {
+			p.check(noSuchGroup(name))
+		}
 	}
 	return texts
 }

@@ -172,10 +172,14 @@ func (a *App) whoOf(texts []string) ([]gateway.Who, error) {
 	}
 	for _, who := range all {
 		if name, ok := who.Group(); ok && !a.config.Groups.Has(name) {
-			return nil, fmt.Errorf("group:%s: there is no such group; define it in the global option email_auth, as in `group %s ann@example.com`", name, name)
+			return nil, noSuchGroup(name)
 		}
 	}
 	return all, nil
+}
+
+func noSuchGroup(name string) error {
+	return fmt.Errorf("group:%s: there is no such group; define it in the global option email_auth, as in `group %s ann@example.com`", name, name)
 }
 
 // ServeHTTP answers every request for the portal's host.

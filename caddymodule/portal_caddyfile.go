@@ -34,7 +34,7 @@ func parsePortal(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if h.NextArg() {
 		return nil, h.Errf("%q: %s takes a block alone, and no matcher: it answers for its whole site", h.Val(), portalDirective)
 	}
-	p := &parser{Dispenser: h.Dispenser}
+	p := &parser{Dispenser: h.Dispenser, groups: definedGroups(h)}
 	start := p.Token()
 	for p.err == nil && h.NextBlock(0) {
 		portal.parseOption(p, h.Val())
@@ -74,7 +74,7 @@ func (p *parser) client() Client {
 		p.fail("client %q: write an id of letters, digits, \"-\", \"_\" and \".\", as in `client shop`", client.ID)
 	}
 	p.once("client " + client.ID)
-	inner := &parser{Dispenser: p.Dispenser, err: p.err}
+	inner := &parser{Dispenser: p.Dispenser, err: p.err, groups: p.groups}
 	for nesting := p.Nesting(); inner.err == nil && p.NextBlock(nesting); {
 		client.parseOption(inner, p.Val())
 		inner.noBlock()

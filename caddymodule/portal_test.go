@@ -55,7 +55,7 @@ func TestMistakesInPortal(t *testing.T) {
 		{"‹›limit mails 5", "limit: write `limit mails <count> <window>`"},
 		{"‹›templates a b", "templates: write"},
 		// What is found out when it is loaded has the line of its client.
-		{"secret a\n\t\t\tallow group:nosuch", "Caddyfile:3: group:nosuch: there is no such group"},
+		{"secret a\n\t\t\t‹›allow group:nosuch", "group:nosuch: there is no such group"},
 		{"secret {env.MISTAKE_EMPTY}", "Caddyfile:3: client shop: secret: evaluated placeholder {env.MISTAKE_EMPTY} is empty"},
 		{"secret {file.testdata/nosuch}", "Caddyfile:3: client shop: secret"},
 		{"secret a\n\t\t\ttemplates testdata/nosuch", "testdata/nosuch"},

@@ -107,7 +107,7 @@ func TestFailedReload(t *testing.T) {
 	// Caddy starts apps in no fixed order, hence the repetitions.
 	for i := range 6 {
 		for name, reload := range map[string]struct{ sites, auth, want string }{
-			"at provision":   {open + "\nhttp://localhost:$OTHER {\nemail_auth group:nosuch\n}", "mail_dir $FOLDER/new", "there is no such group"},
+			"at provision":   {open + "\nhttp://localhost:$OTHER {\n@bad header_regexp X ([a\nemail_auth @bad anyone\n}", "mail_dir $FOLDER/new", "error parsing regexp"},
 			"a port in use":  {open + "\nhttp://localhost:" + portOf(taken) + " {\nrespond hello\n}", "mail_dir $FOLDER/new", "address already in use"},
 			"mails nowhere":  {open, "mail_dir $FOLDER/file", "file"},
 			"another store":  {open, "mail_dir $FOLDER/new\nstore badger $FOLDER/elsewhere", "restart Caddy for that"},

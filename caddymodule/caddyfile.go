@@ -69,7 +69,9 @@ func definedGroups(h httpcaddyfile.Helper) []Group {
 
 // source is the place of the current word, for messages of what is found out
 // later.
-func source(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
+func source(d *caddyfile.Dispenser) string { return sourceOf(d.Token()) }
+
+func sourceOf(word caddyfile.Token) string { return fmt.Sprintf("%s:%d", word.File, word.Line) }
 
 // noSuchMatcher blames a word that begins with @ and names no matcher.
 func noSuchMatcher(h httpcaddyfile.Helper, word string) error {
@@ -145,6 +147,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	for p.err == nil && d.NextBlock(0) {
 		app.parseOption(p, d.Val())
 	}
+	app.Sources = p.sources("from", "mail_dir", "store")
 	app.checkParsed(p)
 	if p.err != nil {
 		return nil, p.err
@@ -245,13 +248,14 @@ func (p *parser) smtp() *SMTP {
 			smtp.TLS = inner.oneOf(option, "starttls", "implicit", "none")
 		case "dkim":
 			if words := inner.exactly(3); words != nil {
-				smtp.DKIM = append(smtp.DKIM, DKIM{Domain: words[0], Selector: words[1], KeyFile: words[2]})
+				smtp.DKIM = append(smtp.DKIM, DKIM{Domain: words[0], Selector: words[1], KeyFile: words[2], Source: source(inner.Dispenser)})
 			}
 		default:
 			inner.unknown(option, []string{"username", "password", "auth", "tls", "dkim"})
 		}
 		inner.noBlock()
 	}
+	smtp.Sources = inner.sources("username", "password")
 	p.err = inner.err
 	return smtp
 }
@@ -351,7 +355,7 @@ func (p *parser) group(a *App) {
 	if len(words) < 2 {
 		return
 	}
-	group := Group{Name: words[0]}
+	group := Group{Name: words[0], Source: source(p.Dispenser)}
 	if _, err := gateway.ParseWho("group:" + group.Name); err != nil {
 		p.fail("group %q: write a name of letters, digits, \"-\", \"_\" and \".\", as in `%s`", group.Name, usages["group"].example)
 	}
@@ -374,7 +378,9 @@ func (a *App) addGroup(group Group) {
 	for i := range a.Groups {
 		if known := &a.Groups[i]; known.Name == group.Name {
 			known.Who = append(known.Who, group.Who...)
-			known.File += group.File
+			if group.File != "" {
+				known.File, known.Source = group.File, group.Source
+			}
 			return
 		}
 	}

@@ -282,24 +282,26 @@ func TestMistakesInSMTP(t *testing.T) {
 }
 
 // TestMistakesFoundLater is about files and the environment, of which nothing is
-// known when the Caddyfile is read: the place is that of the whole option, or of
-// smtp.
+// known when the Caddyfile is read.
 func TestMistakesFoundLater(t *testing.T) {
 	t.Setenv("MISTAKE_EMPTY", "")
-	checkMistakes(t, "{\n\t‹›email_auth {\n\t\t%s\n\t}\n}\n", []mistake{
+	checkMistakes(t, "{\n\temail_auth {\n\t\tmethod code\n\t\t‹›%s\n\t}\n}\n", []mistake{
 		{"group staff file testdata/nosuch.txt", "testdata/nosuch.txt: no such file"},
 		{"group staff file testdata/least.json", "testdata/least.json: line 1"},
 		{"group staff file {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
+		{"group staff file testdata/nosuch.txt\n\t\tgroup staff ann@example.com", "testdata/nosuch.txt: no such file"},
 		{"store badger {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
+		{"from {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
 	})
-	checkMistakes(t, "{\n\temail_auth {\n\t\tfrom signin@example.com\n\t\t‹›smtp %s\n\t}\n}\n", []mistake{
-		{"mail.example.com:587 {\nusername a\npassword {env.MISTAKE_EMPTY}\n}", "{env.MISTAKE_EMPTY} is empty"},
-		{"mail.example.com:587 {\nusername a\npassword {file.testdata/nosuch.txt}\n}", "{file.testdata/nosuch.txt} is empty"},
-		{"mail.example.com:587 {\nusername {env.MISTAKE_EMPTY}\npassword a\n}", "{env.MISTAKE_EMPTY} is empty"},
-		{"{env.MISTAKE_EMPTY}:587", "{env.MISTAKE_EMPTY} is empty"},
-		{"mail.example.com:587 {\ndkim example.com mail testdata/nosuch.pem\n}", "testdata/nosuch.pem: no such file"},
-		{"mail.example.com:587 {\ndkim example.com mail testdata/staff.txt\n}", "PEM"},
-		{"mail.example.com:587 {\ndkim example mail testdata/staff.txt\n}", "dkim"},
+	mistake{"testdata/nosuch.txt", "no such file"}.check(t, "{\n\temail_auth {\n\t\tgroup staff ann@example.com\n\t\t‹›group staff file %s\n\t}\n}\n")
+	checkMistakes(t, "{\n\temail_auth {\n\t\tfrom signin@example.com\n\t\tsmtp %s\n\t}\n}\n", []mistake{
+		{"mail.example.com:587 {\nusername a\n‹›password {env.MISTAKE_EMPTY}\n}", "{env.MISTAKE_EMPTY} is empty"},
+		{"mail.example.com:587 {\nusername a\n‹›password {file.testdata/nosuch.txt}\n}", "{file.testdata/nosuch.txt} is empty"},
+		{"mail.example.com:587 {\n‹›username {env.MISTAKE_EMPTY}\npassword a\n}", "{env.MISTAKE_EMPTY} is empty"},
+		{"‹›{env.MISTAKE_EMPTY}:587", "{env.MISTAKE_EMPTY} is empty"},
+		{"mail.example.com:587 {\n‹›dkim example.com mail testdata/nosuch.pem\n}", "testdata/nosuch.pem: no such file"},
+		{"mail.example.com:587 {\n‹›dkim example.com mail testdata/staff.txt\n}", "PEM"},
+		{"mail.example.com:587 {\n‹›dkim example mail testdata/staff.txt\n}", "dkim"},
 	})
 }
 

@@ -93,6 +93,17 @@ func (p *parser) once(option string) {
 	p.seen[option] = p.Token()
 }
 
+// sources are the places of those of the options that are there.
+func (p *parser) sources(options ...string) map[string]string {
+	places := make(map[string]string)
+	for _, option := range options {
+		if word, ok := p.seen[option]; ok {
+			places[option] = sourceOf(word)
+		}
+	}
+	return places
+}
+
 // notBuilt refuses the options of parts that are not built yet.
 func (p *parser) notBuilt(option string) {
 	switch option {

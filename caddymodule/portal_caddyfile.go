@@ -79,6 +79,7 @@ func (p *parser) client() Client {
 		client.parseOption(inner, p.Val())
 		inner.noBlock()
 	}
+	client.Sources = inner.sources("secret", "templates")
 	client.checkParsed(inner, start)
 	p.err = inner.err
 	return client

@@ -57,7 +57,8 @@ type App struct {
 
 	log    *slog.Logger
 	config gateway.Config
-	folder string
+	folder string // of the store
+	mails  string // the folder of mails, without a mail server
 	ctx    caddy.Context
 
 	mu       sync.Mutex
@@ -171,7 +172,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return sourced(a.Source, err)
 	}
 	if a.SMTP == nil {
-		return nil
+		a.mails, err = a.mailFolder()
+		return sourced(a.at("mail_dir"), err)
 	}
 	return sourced(a.SMTP.Source, a.checkMail())
 }

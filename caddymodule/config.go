@@ -3,9 +3,11 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -29,10 +31,26 @@ func (a *App) storeFolder() (string, error) {
 		return folder, nil
 	}
 	expanded, err := expand(a.Store.Folder)
+	if err == nil {
+		expanded, err = filepath.Abs(expanded)
+	}
+	if err == nil {
+		err = checkFolder(expanded, "store")
+	}
 	if err != nil {
 		return "", fmt.Errorf("store: %w", err)
 	}
-	return filepath.Abs(expanded)
+	return expanded, nil
+}
+
+// checkFolder refuses a file in the place of a folder, or on the way to it. A
+// folder that is missing is made at the start.
+func checkFolder(path, option string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
+		return fmt.Errorf("%s is not a folder: name one, as in `%s`", path, usages[option].example)
+	}
+	return nil // what cannot be seen here, Caddy itself may see
 }
 
 // gatewayConfig translates the configuration for the gateway, which checks it.

@@ -32,15 +32,23 @@ func (a *App) newTransport() (mail.Transport, error) {
 	if a.SMTP != nil {
 		return a.newSMTP()
 	}
-	folder, err := expandOptional(a.MailDir)
+	a.warnOfTrial(a.mails)
+	return mail.NewFolder(mail.FolderConfig{Path: a.mails, Log: a.log})
+}
+
+// mailFolder is where mails go while there is no mail server.
+func (a *App) mailFolder() (string, error) {
+	if a.MailDir == "" {
+		return filepath.Join(caddy.AppDataDir(), directive, "mail"), nil
+	}
+	folder, err := expand(a.MailDir)
+	if err == nil {
+		err = checkFolder(folder, "mail_dir")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("mail_dir: %w", err)
+		return "", fmt.Errorf("mail_dir: %w", err)
 	}
-	if folder == "" {
-		folder = filepath.Join(caddy.AppDataDir(), directive, "mail")
-	}
-	a.warnOfTrial(folder)
-	return mail.NewFolder(mail.FolderConfig{Path: folder, Log: a.log})
+	return folder, nil
 }
 
 func (a *App) warnOfTrial(folder string) {

@@ -291,6 +291,11 @@ func TestMistakesFoundLater(t *testing.T) {
 		{"group staff file {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
 		{"group staff file testdata/nosuch.txt\n\t\tgroup staff ann@example.com", "testdata/nosuch.txt: no such file"},
 		{"store badger {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
+		{"store badger testdata/staff.txt", "testdata/staff.txt is not a folder: name one, as in `store badger /var/lib/postern`"},
+		{"store badger testdata/staff.txt/below", "is not a folder"},
+		{"mail_dir {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
+		{"mail_dir testdata/staff.txt", "testdata/staff.txt is not a folder: name one, as in `mail_dir /tmp/mails`"},
+		{"mail_dir testdata/staff.txt/below", "is not a folder"},
 		{"from {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
 	})
 	mistake{"testdata/nosuch.txt", "no such file"}.check(t, "{\n\temail_auth {\n\t\tgroup staff ann@example.com\n\t\t‹›group staff file %s\n\t}\n}\n")

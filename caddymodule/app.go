@@ -207,14 +207,15 @@ func (a *App) Start() error {
 	if err := a.bind(); err != nil {
 		return err
 	}
+	var err error
+	if a.node, err = openNode(a.folder, a.log); err != nil {
+		return sourced(a.at("store"), err) // before anything is made
+	}
 	transport, err := a.newTransport()
 	if err != nil {
 		return sourced(a.at("mail_dir"), err)
 	}
 	a.transport = transport // only now: of a failed one there is nothing to close
-	if a.node, err = openNode(a.folder, a.log); err != nil {
-		return sourced(a.at("store"), err)
-	}
 	a.config.Clients = a.clients()
 	engine, err := gateway.NewEngine(a.node.Node, a.config)
 	if err != nil {

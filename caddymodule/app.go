@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,12 +50,15 @@ type App struct {
 	Groups []Group `json:"groups,omitempty"`
 	// The path that all pages are below. Default: /.auth.
 	Prefix string `json:"prefix,omitempty"`
-	// Where a Caddyfile has it, for messages.
-	Source string `json:"source,omitempty"`
+	// Where a Caddyfile has it, and some of its options by their names, for
+	// messages.
+	Source  string            `json:"source,omitempty"`
+	Sources map[string]string `json:"sources,omitempty"`
 
 	log    *slog.Logger
 	config gateway.Config
-	folder string
+	folder string // of the store
+	mails  string // the folder of mails, without a mail server
 	ctx    caddy.Context
 
 	mu       sync.Mutex
@@ -85,8 +89,10 @@ type SMTP struct {
 	TLS string `json:"tls,omitempty"`
 	// Signatures to add.
 	DKIM []DKIM `json:"dkim,omitempty"`
-	// Where a Caddyfile has it, for messages.
-	Source string `json:"source,omitempty"`
+	// Where a Caddyfile has it, and some of its options by their names, for
+	// messages.
+	Source  string            `json:"source,omitempty"`
+	Sources map[string]string `json:"sources,omitempty"`
 }
 
 // DKIM is a signature that mails carry (RFC 6376).
@@ -95,6 +101,8 @@ type DKIM struct {
 	Selector string `json:"selector,omitempty"`
 	// A PEM file with an RSA or Ed25519 key.
 	KeyFile string `json:"key_file,omitempty"`
+	// Where a Caddyfile has it, for messages.
+	Source string `json:"source,omitempty"`
 }
 
 // Store is where state is kept.
@@ -141,6 +149,8 @@ type Group struct {
 	Who []string `json:"who,omitempty"`
 	// A file with one of them a line.
 	File string `json:"file,omitempty"`
+	// Where a Caddyfile has it, or the file if there is one, for messages.
+	Source string `json:"source,omitempty"`
 }
 
 // CaddyModule returns the module's information.
@@ -156,23 +166,39 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ready = make(chan struct{})
 	var err error
 	if a.folder, err = a.storeFolder(); err != nil {
-		return sourced(a.Source, err)
+		return sourced(a.at("store"), err)
 	}
 	if a.config, err = a.gatewayConfig(); err != nil {
 		return sourced(a.Source, err)
 	}
 	if a.SMTP == nil {
-		return nil
+		a.mails, err = a.mailFolder()
+		return sourced(a.at("mail_dir"), err)
 	}
 	return sourced(a.SMTP.Source, a.checkMail())
 }
 
-// sourced adds where a Caddyfile has what the error is about.
+// at is where a Caddyfile has an option, or the app where it has not.
+func (a *App) at(option string) string { return cmp.Or(a.Sources[option], a.Source) }
+
+// sourcedError says where a Caddyfile has what the error is about.
+type sourcedError struct {
+	source string
+	err    error
+}
+
+func (e *sourcedError) Error() string { return e.source + ": " + e.err.Error() }
+
+func (e *sourcedError) Unwrap() error { return e.err }
+
+// sourced adds where a Caddyfile has what the error is about. An error that says
+// so already is left as it is: it knows better.
 func sourced(source string, err error) error {
-	if err == nil || source == "" {
+	_, knows := errors.AsType[*sourcedError](err)
+	if err == nil || source == "" || knows {
 		return err
 	}
-	return fmt.Errorf("%s: %w", source, err)
+	return &sourcedError{source, err}
 }
 
 // Start opens the store, which is shared with the configuration before, and puts
@@ -181,14 +207,15 @@ func (a *App) Start() error {
 	if err := a.bind(); err != nil {
 		return err
 	}
+	var err error
+	if a.node, err = openNode(a.folder, a.log); err != nil {
+		return sourced(a.at("store"), err) // before anything is made
+	}
 	transport, err := a.newTransport()
 	if err != nil {
-		return err
+		return sourced(a.at("mail_dir"), err)
 	}
 	a.transport = transport // only now: of a failed one there is nothing to close
-	if a.node, err = openNode(a.folder, a.log); err != nil {
-		return err
-	}
 	a.config.Clients = a.clients()
 	engine, err := gateway.NewEngine(a.node.Node, a.config)
 	if err != nil {

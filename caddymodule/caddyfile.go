@@ -1,10 +1,9 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"fmt"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -49,7 +48,7 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	if matcher != nil {
 		handler.MatcherSetsRaw = caddyhttp.RawMatcherSets{matcher}
 	}
-	if err := handler.parse(h.Dispenser); err != nil {
+	if err := handler.parse(&parser{Dispenser: h.Dispenser, groups: definedGroups(h)}); err != nil {
 		return nil, err
 	}
 	if len(handler.Allow) == 0 {
@@ -58,9 +57,21 @@ func parseDirective(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error)
 	return h.NewRoute(nil, handler), nil
 }
 
+// definedGroups are the groups of the global option, which is read before.
+func definedGroups(h httpcaddyfile.Helper) []Group {
+	option, _ := h.Option(directive).(httpcaddyfile.App)
+	app := new(App)
+	if json.Unmarshal(option.Value, app) != nil {
+		return nil // there is no such option
+	}
+	return app.Groups
+}
+
 // source is the place of the current word, for messages of what is found out
 // later.
-func source(d *caddyfile.Dispenser) string { return fmt.Sprintf("%s:%d", d.File(), d.Line()) }
+func source(d *caddyfile.Dispenser) string { return sourceOf(d.Token()) }
+
+func sourceOf(word caddyfile.Token) string { return fmt.Sprintf("%s:%d", word.File, word.Line) }
 
 // noSuchMatcher blames a word that begins with @ and names no matcher.
 func noSuchMatcher(h httpcaddyfile.Helper, word string) error {
@@ -81,11 +92,10 @@ func nobody(h httpcaddyfile.Helper, first string) error {
 }
 
 // parse reads the directive after its matcher.
-func (h *Handler) parse(d *caddyfile.Dispenser) error {
-	p := &parser{Dispenser: d}
-	h.Allow = p.who(d.RemainingArgs())
-	for p.err == nil && d.NextBlock(0) {
-		h.parseOption(p, d.Val())
+func (h *Handler) parse(p *parser) error {
+	h.Allow = p.who(p.RemainingArgs())
+	for p.err == nil && p.NextBlock(0) {
+		h.parseOption(p, p.Val())
 		p.noBlock()
 	}
 	return p.err
@@ -106,6 +116,7 @@ func (h *Handler) parseOption(p *parser, option string) {
 		h.Session = p.session()
 	case "header":
 		h.Header = append(h.Header, p.header())
+		p.check((&gateway.Rule{Allow: []gateway.Who{gateway.Anyone}, Header: h.fields()}).Validate())
 	case "origin":
 		p.once(option)
 		h.Origin = p.word()
@@ -136,6 +147,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	for p.err == nil && d.NextBlock(0) {
 		app.parseOption(p, d.Val())
 	}
+	app.Sources = p.sources("from", "mail_dir", "store")
 	app.checkParsed(p)
 	if p.err != nil {
 		return nil, p.err
@@ -236,13 +248,14 @@ func (p *parser) smtp() *SMTP {
 			smtp.TLS = inner.oneOf(option, "starttls", "implicit", "none")
 		case "dkim":
 			if words := inner.exactly(3); words != nil {
-				smtp.DKIM = append(smtp.DKIM, DKIM{Domain: words[0], Selector: words[1], KeyFile: words[2]})
+				smtp.DKIM = append(smtp.DKIM, DKIM{Domain: words[0], Selector: words[1], KeyFile: words[2], Source: source(inner.Dispenser)})
 			}
 		default:
 			inner.unknown(option, []string{"username", "password", "auth", "tls", "dkim"})
 		}
 		inner.noBlock()
 	}
+	smtp.Sources = inner.sources("username", "password")
 	p.err = inner.err
 	return smtp
 }
@@ -268,7 +281,7 @@ func (p *parser) code() *Code {
 	if len(words) == 0 {
 		return nil
 	}
-	length, err := strconv.Atoi(words[0])
+	length, err := number(words[0])
 	if err != nil || len(words) > 2 || len(words) == 2 && words[1] != "digits" && words[1] != "letters" {
 		p.misused("code")
 		return nil
@@ -303,10 +316,6 @@ func (p *parser) header() HeaderField {
 		return HeaderField{}
 	}
 	field, value := words[0], words[1]
-	p.once("header " + http.CanonicalHeaderKey(field))
-	if err := gateway.ValidateHeaderField(field); err != nil {
-		p.fail("header: %w", err)
-	}
 	if value == "" || strings.ContainsFunc(value, unicode.IsControl) {
 		p.fail("header %s: write a value on one line that is not empty", field)
 	}
@@ -326,7 +335,7 @@ func (p *parser) limit(a *App) {
 		return
 	}
 	p.once("limit " + name)
-	count, err := strconv.Atoi(words[1])
+	count, err := number(words[1])
 	if err != nil || count < 1 {
 		p.fail("limit %s %q: write a count of 1 or more", name, words[1])
 		return
@@ -346,7 +355,7 @@ func (p *parser) group(a *App) {
 	if len(words) < 2 {
 		return
 	}
-	group := Group{Name: words[0]}
+	group := Group{Name: words[0], Source: source(p.Dispenser)}
 	if _, err := gateway.ParseWho("group:" + group.Name); err != nil {
 		p.fail("group %q: write a name of letters, digits, \"-\", \"_\" and \".\", as in `%s`", group.Name, usages["group"].example)
 	}
@@ -369,7 +378,9 @@ func (a *App) addGroup(group Group) {
 	for i := range a.Groups {
 		if known := &a.Groups[i]; known.Name == group.Name {
 			known.Who = append(known.Who, group.Who...)
-			known.File += group.File
+			if group.File != "" {
+				known.File, known.Source = group.File, group.Source
+			}
 			return
 		}
 	}

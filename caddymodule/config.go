@@ -3,8 +3,11 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -28,10 +31,26 @@ func (a *App) storeFolder() (string, error) {
 		return folder, nil
 	}
 	expanded, err := expand(a.Store.Folder)
+	if err == nil {
+		expanded, err = filepath.Abs(expanded)
+	}
+	if err == nil {
+		err = checkFolder(expanded, "store")
+	}
 	if err != nil {
 		return "", fmt.Errorf("store: %w", err)
 	}
-	return filepath.Abs(expanded)
+	return expanded, nil
+}
+
+// checkFolder refuses a file in the place of a folder, or on the way to it. A
+// folder that is missing is made at the start.
+func checkFolder(path, option string) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
+		return fmt.Errorf("%s is not a folder: name one, as in `%s`", path, usages[option].example)
+	}
+	return nil // what cannot be seen here, Caddy itself may see
 }
 
 // gatewayConfig translates the configuration for the gateway, which checks it.
@@ -60,11 +79,8 @@ func (a *App) gatewayConfig() (gateway.Config, error) {
 		return c, err
 	}
 	if a.From != "" {
-		if c.From, err = expand(a.From); err != nil {
-			return c, fmt.Errorf("from: %w", err)
-		}
-		if err := checkFrom(c.From); err != nil {
-			return c, err
+		if c.From, err = a.from(); err != nil {
+			return c, sourced(a.Sources["from"], err)
 		}
 	}
 	return c.WithDefaults()
@@ -99,20 +115,31 @@ func (a *App) limits() (gateway.Limits, error) {
 func (a *App) groups() (*gateway.Groups, error) {
 	var configs []gateway.GroupConfig
 	for _, group := range a.Groups {
-		members, err := parseAll(group.Who)
+		config, err := group.config()
 		if err != nil {
-			return nil, fmt.Errorf("group %s: %w", group.Name, err)
+			return nil, sourced(group.Source, &gateway.GroupError{Name: group.Name, Err: err})
 		}
-		if len(members) == 0 && group.File == "" {
-			return nil, fmt.Errorf("group %s: name its members, or a file that lists them", group.Name)
-		}
-		file, err := expandOptional(group.File)
-		if err != nil {
-			return nil, fmt.Errorf("group %s: %w", group.Name, err)
-		}
-		configs = append(configs, gateway.GroupConfig{Name: group.Name, Members: members, File: file})
+		configs = append(configs, config)
 	}
-	return gateway.NewGroups(configs, a.log)
+	groups, err := gateway.NewGroups(configs, a.log)
+	if wrong, ok := errors.AsType[*gateway.GroupError](err); ok {
+		at := slices.IndexFunc(a.Groups, func(g Group) bool { return g.Name == wrong.Name })
+		return nil, sourced(a.Groups[at].Source, err)
+	}
+	return groups, err
+}
+
+func (g *Group) config() (gateway.GroupConfig, error) {
+	config := gateway.GroupConfig{Name: g.Name}
+	var err error
+	if config.Members, err = parseAll(g.Who); err != nil {
+		return config, err
+	}
+	if len(config.Members) == 0 && g.File == "" {
+		return config, errors.New("name its members, or a file that lists them")
+	}
+	config.File, err = expandOptional(g.File)
+	return config, err
 }
 
 func parseAll(texts []string) ([]gateway.Who, error) {

@@ -94,9 +94,7 @@ func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 	if rule.Deny, err = h.app.whoOf(h.Deny); err != nil {
 		return err
 	}
-	for _, field := range h.Header {
-		rule.Header = append(rule.Header, gateway.HeaderField{Name: http.CanonicalHeaderKey(field.Field), Value: field.Value})
-	}
+	rule.Header = h.fields()
 	if h.Origin != "" {
 		if h.origin, h.host, err = gateway.ParseOrigin(h.Origin, true); err != nil {
 			return err
@@ -110,6 +108,15 @@ func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 	}
 	h.rule, h.rules = rule, []*gateway.Rule{rule}
 	return rule.Validate()
+}
+
+// fields are the further identity headers, as the gateway takes them.
+func (h *Handler) fields() []gateway.HeaderField {
+	var fields []gateway.HeaderField
+	for _, field := range h.Header {
+		fields = append(fields, gateway.HeaderField{Name: http.CanonicalHeaderKey(field.Field), Value: field.Value})
+	}
+	return fields
 }
 
 // loadMatchers returns a function that fails closed: a matcher that cannot tell

@@ -32,15 +32,23 @@ func (a *App) newTransport() (mail.Transport, error) {
 	if a.SMTP != nil {
 		return a.newSMTP()
 	}
-	folder, err := expandOptional(a.MailDir)
+	a.warnOfTrial(a.mails)
+	return mail.NewFolder(mail.FolderConfig{Path: a.mails, Log: a.log})
+}
+
+// mailFolder is where mails go while there is no mail server.
+func (a *App) mailFolder() (string, error) {
+	if a.MailDir == "" {
+		return filepath.Join(caddy.AppDataDir(), directive, "mail"), nil
+	}
+	folder, err := expand(a.MailDir)
+	if err == nil {
+		err = checkFolder(folder, "mail_dir")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("mail_dir: %w", err)
+		return "", fmt.Errorf("mail_dir: %w", err)
 	}
-	if folder == "" {
-		folder = filepath.Join(caddy.AppDataDir(), directive, "mail")
-	}
-	a.warnOfTrial(folder)
-	return mail.NewFolder(mail.FolderConfig{Path: folder, Log: a.log})
+	return folder, nil
 }
 
 func (a *App) warnOfTrial(folder string) {
@@ -58,26 +66,39 @@ func (a *App) newSMTP() (*mail.SMTP, error) {
 		return nil, fmt.Errorf("smtp: %w", err)
 	}
 	if config.Username, err = expandOptional(a.SMTP.Username); err != nil {
-		return nil, fmt.Errorf("smtp username: %w", err)
+		return nil, sourced(a.SMTP.Sources["username"], fmt.Errorf("smtp username: %w", err))
 	}
 	if a.SMTP.Password != "" {
 		config.Password = func() (string, error) { return expand(a.SMTP.Password) }
 		if _, err := config.Password(); err != nil {
-			return nil, fmt.Errorf("smtp password: %w", err)
+			return nil, sourced(a.SMTP.Sources["password"], fmt.Errorf("smtp password: %w", err))
 		}
 	}
 	for _, dkim := range a.SMTP.DKIM {
-		file, err := expand(dkim.KeyFile)
+		signer, err := dkim.signer()
 		if err != nil {
-			return nil, fmt.Errorf("dkim: %w", err)
-		}
-		signer, err := mail.LoadSigner(dkim.Domain, dkim.Selector, file)
-		if err != nil {
-			return nil, fmt.Errorf("dkim: %w", err)
+			return nil, sourced(dkim.Source, fmt.Errorf("dkim: %w", err))
 		}
 		config.Signers = append(config.Signers, signer)
 	}
 	return mail.NewSMTP(config)
+}
+
+func (d *DKIM) signer() (mail.Signer, error) {
+	file, err := expand(d.KeyFile)
+	if err != nil {
+		return mail.Signer{}, err
+	}
+	return mail.LoadSigner(d.Domain, d.Selector, file)
+}
+
+// from is the mailbox that mails come from.
+func (a *App) from() (string, error) {
+	mailbox, err := expand(a.From)
+	if err != nil {
+		return "", fmt.Errorf("from: %w", err)
+	}
+	return mailbox, checkFrom(mailbox)
 }
 
 // checkFrom refuses a mailbox that no mail can come from.

@@ -55,6 +55,8 @@ func TestMistakesInWho(t *testing.T) {
 		{`*@*.example.com`, "write one *@sub.example.com for each"},
 		{`*.example.com`, "write one *@sub.example.com for each"},
 		{`*@example`, "write *@ and a domain"},
+		{`*ann@example.com`, "write the address without it (ann@example.com), or a whole domain (*@example.com)"},
+		{`ann*@example.com`, "write the address without it"},
 		{`all`, "write anyone"},
 		{`any`, "write anyone"},
 		{`everyone`, "write anyone"},
@@ -145,7 +147,13 @@ func TestMistakesInSiteOptions(t *testing.T) {
 	} {
 		mistake{"header " + field + " x", "write a name of its own"}.check(t, "wiki.example.com {\n\temail_auth anyone {\n\t\t‹›%s\n\t}\n}\n")
 	}
-	for _, option := range []string{"max_age 5m", "session 7d", "origin https://wiki.example.com", "header X-User x"} {
+	for _, other := range []string{"X-User", "x-user", "X_User", "X.USER", "XUser"} {
+		mistake{"header X-User x\n\t\t‹›header " + other + " y", "is there twice, as X-User: keep one"}.check(t, "wiki.example.com {\n\temail_auth anyone {\n\t\t%s\n\t}\n}\n")
+	}
+	for text, want := range map[string]string{"allow ‹›group:nosuch": "`group nosuch ann@example.com`", "deny ann@example.com\n\t\tdeny ‹›bob@example.com group:nosuch": "there is no such group"} {
+		mistake{text, want}.check(t, "{\n\temail_auth {\n\t\tgroup staff ann@example.com\n\t}\n}\nwiki.example.com {\n\temail_auth group:staff {\n\t\t%s\n\t}\n}\n")
+	}
+	for _, option := range []string{"max_age 5m", "session 7d", "origin https://wiki.example.com"} {
 		mistake{option + "\n\t\t‹›" + option, "is there twice: keep one"}.check(t, "wiki.example.com {\n\temail_auth anyone {\n\t\t%s\n\t}\n}\n")
 	}
 }
@@ -178,6 +186,8 @@ func TestMistakesInGlobalOptions(t *testing.T) {
 		{"code 6 digits letters", "as in `code 8 letters`"},
 		{"code 5", "write a length of 6 to 12"},
 		{"code 13", "write a length of 6 to 12"},
+		{"code +8", "as in `code 8 letters`"},
+		{"code -8", "as in `code 8 letters`"},
 		{"expires", "write `expires <60s to 1h>`"},
 		{"expires 5m 6m", "write `expires <60s to 1h>`"},
 		{"expires 5", "write a duration"},
@@ -198,6 +208,7 @@ func TestMistakesInGlobalOptions(t *testing.T) {
 		{"limit mails two 1m", "write a count of 1 or more"},
 		{"limit mails 0 1m", "write a count of 1 or more"},
 		{"limit mails -1 1m", "write a count of 1 or more"},
+		{"limit mails +1 1m", "write a count of 1 or more"},
 		{"limit mails 2 often", "write a duration"},
 		{"limit mails 2 1ms", "a window of 1s to 30d"},
 		{"limit mails 2 60d", "a window of 1s to 30d"},
@@ -262,6 +273,8 @@ func TestMistakesInSMTP(t *testing.T) {
 		{"mail.example.com:smtp {", "port must be a number"},
 		{"mail.example.com:587 {\n\t\t\tusername a", "without a password"},
 		{"mail.example.com:587 {\n\t\t\tpassword a", "without a username"},
+		{"mail.example.com:587 {\n\t\t\tauth none\n\t\t\tusername a\n\t\t\tpassword b", "remove username and password, or auth none"},
+		{"mail.example.com:587 {\n\t\t\tauth none\n\t\t\tpassword b", "remove username and password, or auth none"},
 		{"mail.example.com:587 {\n\t\t\tauth plain", "needs a username and a password"},
 		{"192.0.2.1:25 {\n\t\t\ttls none\n\t\t\tusername a\n\t\t\tpassword b", "without TLS"},
 	})
@@ -269,24 +282,31 @@ func TestMistakesInSMTP(t *testing.T) {
 }
 
 // TestMistakesFoundLater is about files and the environment, of which nothing is
-// known when the Caddyfile is read: the place is that of the whole option, or of
-// smtp.
+// known when the Caddyfile is read.
 func TestMistakesFoundLater(t *testing.T) {
 	t.Setenv("MISTAKE_EMPTY", "")
-	checkMistakes(t, "{\n\t‹›email_auth {\n\t\t%s\n\t}\n}\n", []mistake{
+	checkMistakes(t, "{\n\temail_auth {\n\t\tmethod code\n\t\t‹›%s\n\t}\n}\n", []mistake{
 		{"group staff file testdata/nosuch.txt", "testdata/nosuch.txt: no such file"},
 		{"group staff file testdata/least.json", "testdata/least.json: line 1"},
 		{"group staff file {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
+		{"group staff file testdata/nosuch.txt\n\t\tgroup staff ann@example.com", "testdata/nosuch.txt: no such file"},
 		{"store badger {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
+		{"store badger testdata/staff.txt", "testdata/staff.txt is not a folder: name one, as in `store badger /var/lib/postern`"},
+		{"store badger testdata/staff.txt/below", "is not a folder"},
+		{"mail_dir {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
+		{"mail_dir testdata/staff.txt", "testdata/staff.txt is not a folder: name one, as in `mail_dir /tmp/mails`"},
+		{"mail_dir testdata/staff.txt/below", "is not a folder"},
+		{"from {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
 	})
-	checkMistakes(t, "{\n\temail_auth {\n\t\tfrom signin@example.com\n\t\t‹›smtp %s\n\t}\n}\n", []mistake{
-		{"mail.example.com:587 {\nusername a\npassword {env.MISTAKE_EMPTY}\n}", "{env.MISTAKE_EMPTY} is empty"},
-		{"mail.example.com:587 {\nusername a\npassword {file.testdata/nosuch.txt}\n}", "{file.testdata/nosuch.txt} is empty"},
-		{"mail.example.com:587 {\nusername {env.MISTAKE_EMPTY}\npassword a\n}", "{env.MISTAKE_EMPTY} is empty"},
-		{"{env.MISTAKE_EMPTY}:587", "{env.MISTAKE_EMPTY} is empty"},
-		{"mail.example.com:587 {\ndkim example.com mail testdata/nosuch.pem\n}", "testdata/nosuch.pem: no such file"},
-		{"mail.example.com:587 {\ndkim example.com mail testdata/staff.txt\n}", "PEM"},
-		{"mail.example.com:587 {\ndkim example mail testdata/staff.txt\n}", "dkim"},
+	mistake{"testdata/nosuch.txt", "no such file"}.check(t, "{\n\temail_auth {\n\t\tgroup staff ann@example.com\n\t\t‹›group staff file %s\n\t}\n}\n")
+	checkMistakes(t, "{\n\temail_auth {\n\t\tfrom signin@example.com\n\t\tsmtp %s\n\t}\n}\n", []mistake{
+		{"mail.example.com:587 {\nusername a\n‹›password {env.MISTAKE_EMPTY}\n}", "{env.MISTAKE_EMPTY} is empty"},
+		{"mail.example.com:587 {\nusername a\n‹›password {file.testdata/nosuch.txt}\n}", "{file.testdata/nosuch.txt} is empty"},
+		{"mail.example.com:587 {\n‹›username {env.MISTAKE_EMPTY}\npassword a\n}", "{env.MISTAKE_EMPTY} is empty"},
+		{"‹›{env.MISTAKE_EMPTY}:587", "{env.MISTAKE_EMPTY} is empty"},
+		{"mail.example.com:587 {\n‹›dkim example.com mail testdata/nosuch.pem\n}", "testdata/nosuch.pem: no such file"},
+		{"mail.example.com:587 {\n‹›dkim example.com mail testdata/staff.txt\n}", "PEM"},
+		{"mail.example.com:587 {\n‹›dkim example mail testdata/staff.txt\n}", "dkim"},
 	})
 }
 

@@ -35,28 +35,49 @@ func (n *sharedNode) release() error {
 }
 
 // openNode returns the node of the folder, which it opens where it is not open
-// yet. Another folder than the one that is in use is refused: sessions and
-// sign-in requests would be lost.
+// yet.
 func openNode(folder string, log *slog.Logger) (*sharedNode, error) {
+	if err := refuseOther(folder); err != nil {
+		return nil, err
+	}
 	folder, err := makeFolder(folder)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w; name a folder that is writable for Caddy, as in `store badger /var/lib/caddy/email_auth`", err)
-	}
-	var other string
-	nodes.Range(func(key, _ any) bool {
-		if key.(string) != folder {
-			other = key.(string)
-		}
-		return other == ""
-	})
-	if other != "" {
-		return nil, fmt.Errorf("store: %s is in use, and a reload cannot change the store to %s; restart Caddy for that", other, folder)
 	}
 	node, _, err := nodes.LoadOrNew(folder, func() (caddy.Destructor, error) { return newNode(folder, log) })
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	return node.(*sharedNode), nil
+}
+
+// refuseOther refuses another folder than the one that is in use: sessions and
+// sign-in requests would be lost. It makes nothing.
+func refuseOther(folder string) error {
+	real := realPath(folder)
+	var other string
+	nodes.Range(func(key, _ any) bool {
+		if key.(string) != real {
+			other = key.(string)
+		}
+		return other == ""
+	})
+	if other != "" {
+		return fmt.Errorf("store: %s is in use, and a reload cannot change the store to %s; restart Caddy for that", other, real)
+	}
+	return nil
+}
+
+// realPath follows the links of a path, as far as it is there.
+func realPath(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	parent := filepath.Dir(path)
+	if parent == path {
+		return path
+	}
+	return filepath.Join(realPath(parent), filepath.Base(path))
 }
 
 // makeFolder makes the folder for its owner alone and returns its real path.

@@ -2,6 +2,8 @@ package caddymodule
 
 import (
 	netmail "net/mail"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
@@ -14,8 +16,9 @@ import (
 // reads as one.
 type parser struct {
 	*caddyfile.Dispenser
-	err  error
-	seen map[string]caddyfile.Token
+	err    error
+	seen   map[string]caddyfile.Token
+	groups []Group // that entries may name
 }
 
 // usages are how options are written, for messages.
@@ -88,6 +91,17 @@ func (p *parser) once(option string) {
 		return
 	}
 	p.seen[option] = p.Token()
+}
+
+// sources are the places of those of the options that are there.
+func (p *parser) sources(options ...string) map[string]string {
+	places := make(map[string]string)
+	for _, option := range options {
+		if word, ok := p.seen[option]; ok {
+			places[option] = sourceOf(word)
+		}
+	}
+	return places
 }
 
 // notBuilt refuses the options of parts that are not built yet.
@@ -187,6 +201,12 @@ func orList(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
+// number reads one without a sign.
+func number(text string) (int, error) {
+	value, err := strconv.ParseUint(text, 10, 31)
+	return int(value), err
+}
+
 func (p *parser) duration(text string) caddy.Duration {
 	if p.err != nil {
 		return 0
@@ -204,8 +224,11 @@ func (p *parser) who(texts []string) []string {
 		if hint := whoHint(text); hint != "" {
 			p.fail("%q: %s", text, hint)
 		}
-		_, err := gateway.ParseWho(text)
+		who, err := gateway.ParseWho(text)
 		p.check(err)
+		if name, ok := who.Group(); ok && !slices.ContainsFunc(p.groups, func(g Group) bool { return g.Name == name }) {
+			p.check(noSuchGroup(name))
+		}
 	}
 	return texts
 }

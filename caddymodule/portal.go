@@ -52,8 +52,10 @@ type Client struct {
 	Templates string `json:"templates,omitempty"`
 	// Limits by name; mails is the only one. Default: mails, 1000 in 1h.
 	Limits map[string]Limit `json:"limits,omitempty"`
-	// Where a Caddyfile has it, for messages.
-	Source string `json:"source,omitempty"`
+	// Where a Caddyfile has it, and some of its options by their names, for
+	// messages.
+	Source  string            `json:"source,omitempty"`
+	Sources map[string]string `json:"sources,omitempty"`
 }
 
 // CaddyModule returns the module's information.
@@ -119,7 +121,7 @@ func (c *Client) provision(app *App) (*gateway.Client, error) {
 	config := gateway.ClientConfig{ID: c.ID, RedirectURIs: c.RedirectURIs, Groups: app.config.Groups, Source: c.Source}
 	var err error
 	if config.Secret, err = c.secret(); err != nil {
-		return nil, fmt.Errorf("client %s: secret: %w", c.ID, err)
+		return nil, sourced(c.Sources["secret"], fmt.Errorf("client %s: secret: %w", c.ID, err))
 	}
 	if config.Allow, err = app.whoOf(c.Allow); err != nil {
 		return nil, err
@@ -137,7 +139,7 @@ func (c *Client) provision(app *App) (*gateway.Client, error) {
 		return nil, fmt.Errorf("client %s has no redirect_uri, and mails carry links: write where they lead, as in `%s`, or `method code` in the global option email_auth", c.ID, usages["redirect_uri"].example)
 	}
 	if config.Letters, err = c.letters(app.config); err != nil {
-		return nil, fmt.Errorf("client %s: templates: %w", c.ID, err)
+		return nil, sourced(c.Sources["templates"], fmt.Errorf("client %s: templates: %w", c.ID, err))
 	}
 	return gateway.NewClient(config)
 }
@@ -176,10 +178,14 @@ func (a *App) whoOf(texts []string) ([]gateway.Who, error) {
 	}
 	for _, who := range all {
 		if name, ok := who.Group(); ok && !a.config.Groups.Has(name) {
-			return nil, fmt.Errorf("group:%s: there is no such group; define it in the global option email_auth, as in `group %s ann@example.com`", name, name)
+			return nil, noSuchGroup(name)
 		}
 	}
 	return all, nil
+}
+
+func noSuchGroup(name string) error {
+	return fmt.Errorf("group:%s: there is no such group; define it in the global option email_auth, as in `group %s ann@example.com`", name, name)
 }
 
 // ServeHTTP answers every request for the portal's host.

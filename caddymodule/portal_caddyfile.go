@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -35,7 +34,7 @@ func parsePortal(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
 	if h.NextArg() {
 		return nil, h.Errf("%q: %s takes a block alone, and no matcher: it answers for its whole site", h.Val(), portalDirective)
 	}
-	p := &parser{Dispenser: h.Dispenser}
+	p := &parser{Dispenser: h.Dispenser, groups: definedGroups(h)}
 	start := p.Token()
 	for p.err == nil && h.NextBlock(0) {
 		portal.parseOption(p, h.Val())
@@ -73,11 +72,12 @@ func (p *parser) client() Client {
 	client := Client{Source: source(p.Dispenser), ID: p.word()}
 	p.check(gateway.ValidateClientID(client.ID))
 	p.once("client " + client.ID)
-	inner := &parser{Dispenser: p.Dispenser, err: p.err}
+	inner := &parser{Dispenser: p.Dispenser, err: p.err, groups: p.groups}
 	for nesting := p.Nesting(); inner.err == nil && p.NextBlock(nesting); {
 		client.parseOption(inner, p.Val())
 		inner.noBlock()
 	}
+	client.Sources = inner.sources("secret", "templates")
 	client.checkParsed(inner, start)
 	p.err = inner.err
 	return client
@@ -135,7 +135,7 @@ func (p *parser) clientLimit(limits map[string]Limit) map[string]Limit {
 		return nil
 	}
 	p.once("limit mails")
-	count, err := strconv.Atoi(words[1])
+	count, err := number(words[1])
 	if err != nil || count < 1 {
 		p.fail("limit mails %q: write a count of 1 or more", words[1])
 		return nil

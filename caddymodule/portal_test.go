@@ -60,11 +60,11 @@ func TestMistakesInPortal(t *testing.T) {
 		{"‹›limit mails 5", "limit: write `limit mails <count> <window>`"},
 		{"‹›templates a b", "templates: write"},
 		// What is found out when it is loaded has the line of its client.
-		{"secret a\n\t\t\tallow group:nosuch", "Caddyfile:3: group:nosuch: there is no such group"},
-		{"secret {env.MISTAKE_EMPTY}", "Caddyfile:3: client shop: secret: evaluated placeholder {env.MISTAKE_EMPTY} is empty"},
-		{"secret {file.testdata/nosuch}", "Caddyfile:3: client shop: secret"},
-		{"secret a\n\t\t\ttemplates testdata/nosuch", "testdata/nosuch"},
-		{"secret a\n\t\t\ttemplates testdata/broken", "Caddyfile:3: client shop: templates: in "},
+		{"secret a\n\t\t\t‹›allow group:nosuch", "group:nosuch: there is no such group"},
+		{"‹›secret {env.MISTAKE_EMPTY}", "client shop: secret: evaluated placeholder {env.MISTAKE_EMPTY} is empty"},
+		{"‹›secret {file.testdata/nosuch}", "client shop: secret"},
+		{"secret a\n\t\t\t‹›templates testdata/nosuch", "testdata/nosuch"},
+		{"secret a\n\t\t\t‹›templates testdata/broken", "client shop: templates: in "},
 		{"secret a\n\t\t\ttemplates testdata/broken", "signup.txt:2"},
 	})
 	checkMistakes(t, "login.example.com {\n\temail_auth_portal {\n\t\t‹›client shop {\n\t\t\t%s\n\t\t}\n\t}\n}\n", []mistake{

@@ -106,20 +106,25 @@ func TestFailedReload(t *testing.T) {
 	}
 	// Caddy starts apps in no fixed order, hence the repetitions.
 	for i := range 6 {
-		for name, reload := range map[string]struct{ sites, auth, want string }{
-			"at provision":   {open + "\nhttp://localhost:$OTHER {\nemail_auth group:nosuch\n}", "mail_dir $FOLDER/new", "there is no such group"},
-			"a port in use":  {open + "\nhttp://localhost:" + portOf(taken) + " {\nrespond hello\n}", "mail_dir $FOLDER/new", "address already in use"},
-			"mails nowhere":  {open, "mail_dir $FOLDER/file", "file"},
-			"another store":  {open, "mail_dir $FOLDER/new\nstore badger $FOLDER/elsewhere", "restart Caddy for that"},
-			"store a file":   {open, "mail_dir $FOLDER/new\nstore badger $FOLDER/file", "file"},
-			"default store":  {open, "mail_dir $FOLDER/new\nstore badger", "a reload cannot change the store"},
-			"a missing file": {open, "mail_dir $FOLDER/new\ngroup staff file $FOLDER/nosuch", "nosuch"},
+		for name, reload := range map[string]struct{ sites, auth, want, makesNot string }{
+			"at provision":   {open + "\nhttp://localhost:$OTHER {\n@bad header_regexp X ([a\nemail_auth @bad anyone\n}", "mail_dir $FOLDER/new", "error parsing regexp", ""},
+			"a port in use":  {open + "\nhttp://localhost:" + portOf(taken) + " {\nrespond hello\n}", "mail_dir $FOLDER/new", "address already in use", ""},
+			"mails nowhere":  {open, "mail_dir $FOLDER/file", "is not a folder", ""},
+			"another store":  {open, "mail_dir $FOLDER/never\nstore badger $FOLDER/elsewhere", "restart Caddy for that", "elsewhere"},
+			"and mails":      {open, "mail_dir $FOLDER/never\nstore badger $FOLDER/deep/er/elsewhere", "restart Caddy for that", "never"},
+			"deep":           {open, "store badger $FOLDER/deep/er/elsewhere", "restart Caddy for that", "deep"},
+			"store a file":   {open, "mail_dir $FOLDER/new\nstore badger $FOLDER/file", "is not a folder", ""},
+			"default store":  {open, "mail_dir $FOLDER/new\nstore badger", "a reload cannot change the store", ""},
+			"a missing file": {open, "mail_dir $FOLDER/new\ngroup staff file $FOLDER/nosuch", "nosuch", ""},
 		} {
 			err := w.try(reload.sites, reload.auth)
 			if err == nil || !strings.Contains(err.Error(), reload.want) {
 				t.Fatalf("%s: error %v, want %q", name, err, reload.want)
 			}
 			v.get("/").want(t, http.StatusOK).wantText(t, "id=ann@example.com")
+			if made, err := os.Stat(filepath.Join(w.folder, reload.makesNot)); reload.makesNot != "" && err == nil {
+				t.Fatalf("%s: %s was made", name, made.Name())
+			}
 		}
 		email := fmt.Sprintf("ann%d@example.com", i)
 		w.visit("http://localhost:" + w.port).ask("eve@elsewhere.example")

@@ -146,7 +146,7 @@ func TestDKIMOption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := `"dkim":[{"domain":"example.com","selector":"mail2026","key_file":"` + key + `"},{"domain":"example.com","selector":"second"`; !strings.Contains(string(config), want) {
+	if want := `"dkim":[{"domain":"example.com","selector":"mail2026","key_file":"` + key + `","source":"Caddyfile:5"},{"domain":"example.com","selector":"second"`; !strings.Contains(string(config), want) {
 		t.Errorf("%s is missing in %s", want, config)
 	}
 	if err := validate(config); err != nil {

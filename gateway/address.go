@@ -3,8 +3,11 @@ package gateway
 import (
 	"errors"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
+	"golang.org/x/text/unicode/norm"
 )
 
 // ErrAddress says that a text is not one plain email address. It is shown to
@@ -25,8 +28,9 @@ const (
 const maxAddressInput = 4 * maxAddress
 
 // Registration is the profile of RFC 5891 that maps nothing: a label that would
-// have to be changed first (a full-width letter, a Kelvin sign, a capital) is
-// refused, since what a person sees would not be what decides.
+// have to be changed first (a full-width letter, a Kelvin sign) is refused, since
+// what a person sees would not be what decides. Capitals and decomposed letters
+// are smallLetters' business.
 var idnLabels = idna.New(
 	idna.ValidateForRegistration(),
 	idna.VerifyDNSLength(true),
@@ -40,7 +44,8 @@ var idnLabels = idna.New(
 // ParseAddress returns the one ASCII spelling of an email address that policy,
 // limits, storage and RCPT TO all use: blanks around it trimmed, letters in
 // lower case, the local part a dot-atom of RFC 5321, the domain of two labels
-// or more, in A-labels (RFC 5890) where it is internationalised. Anything else,
+// or more, in A-labels (RFC 5890) where it is internationalised, whatever its case
+// and whether its letters are composed. Anything else,
 // quoted local parts, address literals, display names, comments, lists and
 // trailing dots among it, is ErrAddress.
 func ParseAddress(s string) (string, error) {
@@ -120,6 +125,9 @@ func parseLabel(s string) (string, bool) {
 	// An A-label has to be what its own Unicode form encodes to, or two spellings
 	// would mean one domain.
 	ascii, err := idnLabels.ToASCII(s)
+	if err != nil {
+		ascii, err = idnLabels.ToASCII(smallLetters(s))
+	}
 	if err != nil || !isLDH(ascii) {
 		return "", false
 	}
@@ -128,6 +136,39 @@ func parseLabel(s string) (string, bool) {
 		return "", false
 	}
 	return ascii, true
+}
+
+// smallLetters writes an internationalised label in lower case and composed (NFC),
+// since telephones begin words with a capital and some systems type letters and
+// their accents apart. No other mapping is done: "" is the answer then.
+func smallLetters(label string) string {
+	for _, r := range label {
+		if isDouble(r) {
+			return ""
+		}
+	}
+	var small strings.Builder
+	for _, r := range norm.NFC.String(label) {
+		if unicode.ToLower(r) != r && !hasOneSmallLetter(r) {
+			return ""
+		}
+		small.WriteRune(unicode.ToLower(r))
+	}
+	return norm.NFC.String(small.String())
+}
+
+// isDouble reports whether a character is another one's second code, which NFC
+// replaces: the Kelvin and Angstrom signs, compatibility ideographs.
+func isDouble(r rune) bool {
+	composed := norm.NFC.String(string(r))
+	return composed != string(r) && utf8.RuneCountInString(composed) == 1
+}
+
+// hasOneSmallLetter reports whether a capital is that of its small letter and of
+// no other: a sigma is that of two, a dotted I that of i, and a sharp S is read as
+// two letters by some.
+func hasOneSmallLetter(r rune) bool {
+	return r != 'Σ' && r != 'ẞ' && unicode.ToUpper(unicode.ToLower(r)) == r
 }
 
 // isLDH reports whether a label has letters, digits and inner hyphens alone

@@ -233,8 +233,7 @@ func (e *Engine) write(c *challenge, code, token string) (subject, text, html st
 		return client.letters.Render(c.App.Mail, e.appMail(client, c, code, c.appLink(token)))
 	}
 	view := pages.Mail{
-		Site: strings.TrimPrefix(strings.TrimPrefix(c.Origin, "https://"), "http://"), Host: c.Site,
-		Email: c.Address, Browser: c.Device, Network: c.Network,
+		Site: c.Site, Email: c.Address, Browser: c.Device, Network: c.Network,
 		Requested: c.Started, ExpiresIn: c.Expires.Sub(e.now()),
 		SameBrowser: !e.config.AnyBrowser, RequestID: c.ID, Code: code,
 	}

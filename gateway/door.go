@@ -308,5 +308,5 @@ func (d *Door) browser(v *visit) *Browser {
 }
 
 func (d *Door) common(v *visit) pages.Common {
-	return pages.Common{Site: v.Site.name(), Prefix: d.prefix}
+	return pages.Common{Site: v.Site.Host, Prefix: d.prefix}
 }

@@ -232,6 +232,24 @@ func TestSignInByLink(t *testing.T) {
 	b.Open(waiting+"&return_to=//evil.example").WantLocation(t, "/")
 }
 
+// TestAnotherAddress begins anew from the page that waits, in a tab of its own
+// destination and in one without, and from a link in another browser.
+func TestAnotherAddress(t *testing.T) {
+	t.Parallel()
+	site := gatewaytest.New(t, gatewaytest.Options{})
+	b := site.Browser()
+	b.StartFor(ann, "/deep?a=1")
+	waiting := "/.auth/code?request=" + b.Request
+	again := func(to string) string { return `href="/.auth/sign-in?prompt=login&amp;return_to=` + to + `"` }
+	b.Open(waiting).WantText(t, again("%2Fdeep%3Fa%3D1"))
+	b.Code("x").Want(t, 422).WantText(t, again("%2Fdeep%3Fa%3D1"))
+	b.Open(waiting+"&return_to=/own").WantText(t, again("%2Fown"))
+	b.Open(waiting+"&return_to=//evil.example").WantText(t, again("%2F"))
+	b.Open("/.auth/sign-in?prompt=login&return_to=/deep?a%3D1").WantText(t, `name="return_to" value="/deep?a=1"`)
+
+	site.Browser().OpenLink(site.LastMail(ann).Link).Want(t, 200).WantText(t, `href="/.auth/sign-in?return_to=%2Fdeep%3Fa%3D1"`)
+}
+
 func TestWrongCodes(t *testing.T) {
 	t.Parallel()
 	site := gatewaytest.New(t, gatewaytest.Options{})
@@ -272,6 +290,13 @@ func TestCodesThatAreNone(t *testing.T) {
 	code := site.LastMail(ann).Code
 	for _, malformed := range []string{"", " ", "12345", "1234567", "12345a", "１２３４５６", "12345\x00", "+12345", "-----", "1.2345", strings.Repeat("1", 15_000)} {
 		b.Code(malformed).Want(t, 422).WantText(t, "6 digits")
+	}
+	for _, broken := range []string{"%zz", "%", code + "%", code + "%0", code + ";x=1", "&code=" + code, "+%u0031"} {
+		body := "request=" + b.Request + "&code=" + broken
+		b.Do(gatewaytest.Sent{
+			Method: "POST", Path: "/.auth/verify", Body: body, ContentType: "application/x-www-form-urlencoded",
+			Header: map[string]string{"Sec-Fetch-Site": "same-origin"},
+		}).Want(t, 422).WantText(t, "6 digits")
 	}
 	for _, request := range []string{"", "x", strings.Repeat("A", 22), b.Request + "A", b.Request + "/", "../" + b.Request, strings.Repeat("A", 10_000), b.Request + "\x00"} {
 		b.CodeFor(request, code).Want(t, 410)
@@ -600,7 +625,13 @@ func TestBodies(t *testing.T) {
 		"JSON":           {`{"email":"ann@example.com"}`, "application/json", 415},
 		"multipart":      {"--x\r\n", "multipart/form-data; boundary=x", 415},
 		"no type":        {"email=ann@example.com", "", 415},
-		"broken":         {"email=%zz", form, 415},
+		"broken":         {"email=%zz", form, 422},
+		"half an escape": {"email=ann@example.com%4", form, 422},
+		"semicolons":     {"email=ann@example.com;return_to=/x", form, 422},
+		"another escape": {"email=%u0061nn@example.com", form, 422},
+		"no UTF-8":       {"email=ann@example.com%ff", form, 422},
+		"no names":       {"=&&=ann@example.com&;", form, 422},
+		"a charset":      {"email=%zz", form + "; charset=UTF-8", 422},
 		"empty":          {"", form, 422},
 		"NUL":            {"email=ann%00@example.com", form, 422},
 		"many fields":    {strings.Repeat("a=b&", 4000), form, 422},
@@ -855,11 +886,14 @@ func TestLoopback(t *testing.T) {
 	site := gatewaytest.New(t, gatewaytest.Options{Host: "localhost", Origin: "http://localhost:8080"})
 	b := site.Browser()
 	b.Header = http.Header{"Test-Plain": {"1"}}
-	b.Open("/.auth/sign-in").Want(t, 200)
+	b.Open("/.auth/sign-in").Want(t, 200).WantText(t, "<b>localhost</b>").WantNoText(t, ":8080")
 	b.Submit("/.auth/sign-in", "email", ann).Want(t, 303)
 	mail := site.LastMail(ann)
-	if !strings.HasPrefix(mail.Link, "http://localhost:8080/") {
-		t.Errorf("link %q", mail.Link)
+	if !strings.HasPrefix(mail.Link, "http://localhost:8080/") || mail.Subject != mail.Code+" is your sign-in code for localhost" {
+		t.Errorf("link %q, subject %q", mail.Link, mail.Subject)
+	}
+	if text := strings.ReplaceAll(mail.Text, mail.Link, ""); strings.Contains(text, ":8080") || !strings.HasSuffix(text, "@localhost #"+mail.Code+"\n") {
+		t.Errorf("text %q", mail.Text)
 	}
 	a := b.OpenLink(mail.Link).WantLocation(t, "/")
 	if cookie := a.Cookie(gateway.LoopbackSessionCookie); cookie == nil || cookie.Secure || !cookie.HttpOnly || cookie.SameSite != http.SameSiteLaxMode {

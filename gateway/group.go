@@ -33,6 +33,16 @@ func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e
 
 func (e *lineError) Unwrap() error { return e.err }
 
+// GroupError says which group of a configuration cannot be, and why.
+type GroupError struct {
+	Name string
+	Err  error
+}
+
+func (e *GroupError) Error() string { return fmt.Sprintf("group %s: %v", e.Name, e.Err) }
+
+func (e *GroupError) Unwrap() error { return e.Err }
+
 // GroupConfig names a group: its members, the file that lists them, or both.
 type GroupConfig struct {
 	Name    string
@@ -89,30 +99,38 @@ func (s *memberSet) has(address string) bool {
 	return s.anyone || byAddress || byDomain
 }
 
-// NewGroups makes the groups of a configuration. It fails where a name is used
-// twice, where a member is itself a group, and where a file cannot be read.
+// NewGroups makes the groups of a configuration. It fails with a *GroupError
+// where a name is used twice, where a member is itself a group, and where a file
+// cannot be read.
 func NewGroups(configs []GroupConfig, log *slog.Logger) (*Groups, error) {
 	all := &Groups{}
 	for _, config := range configs {
-		g := &group{name: config.Name, path: config.File, listed: config.Members, log: log}
-		if !validGroupName(config.Name) {
-			return nil, fmt.Errorf("group %q: write a name of letters, digits, \"-\", \"_\" and \".\"", config.Name)
+		if err := all.add(config, log); err != nil {
+			return nil, &GroupError{config.Name, err}
 		}
-		if all.Has(config.Name) {
-			return nil, fmt.Errorf("group %s is defined twice: put all its members into one", config.Name)
-		}
-		if err := checkMembers(config.Members); err != nil {
-			return nil, fmt.Errorf("group %s: %w", config.Name, err)
-		}
-		g.members.Store(newMemberSet(config.Members))
-		if config.File != "" {
-			if err := g.read(); err != nil {
-				return nil, fmt.Errorf("group %s: %w", config.Name, err)
-			}
-		}
-		all.groups = append(all.groups, g)
 	}
 	return all, nil
+}
+
+func (g *Groups) add(config GroupConfig, log *slog.Logger) error {
+	if !validGroupName(config.Name) {
+		return errors.New("write a name of letters, digits, \"-\", \"_\" and \".\"")
+	}
+	if g.Has(config.Name) {
+		return errors.New("it is defined twice: put all its members into one")
+	}
+	if err := checkMembers(config.Members); err != nil {
+		return err
+	}
+	one := &group{name: config.Name, path: config.File, listed: config.Members, log: log}
+	one.members.Store(newMemberSet(config.Members))
+	if config.File != "" {
+		if err := one.read(); err != nil {
+			return err
+		}
+	}
+	g.groups = append(g.groups, one)
+	return nil
 }
 
 func checkMembers(members []Who) error {

@@ -118,11 +118,23 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	if err != nil {
 		return nil, errBody
 	}
-	form, err := url.ParseQuery(string(body))
-	if err != nil {
-		return nil, errBody
+	return parseForm(string(body)), nil
+}
+
+// parseForm reads of a form what can be read: ";" parts nothing, and a field with
+// a broken escape, which no browser sends, is empty.
+func parseForm(body string) url.Values {
+	form := url.Values{}
+	for field := range strings.SplitSeq(body, "&") {
+		name, value, _ := strings.Cut(field, "=")
+		name, err := url.QueryUnescape(name)
+		if err != nil {
+			continue
+		}
+		value, _ = url.QueryUnescape(value) // "" where it fails
+		form.Add(name, value)
 	}
-	return form, nil
+	return form
 }
 
 // setCookie sets one of our cookies, for maxAge seconds; a negative maxAge ends

@@ -87,7 +87,7 @@ func (d *Door) checkMailView(v *visit, tab waiting, s Status) *pages.CheckMail {
 	common := d.common(v)
 	common.RequestID = s.ID
 	return &pages.CheckMail{
-		Common: common, Request: s.ID, Email: s.Email, ReturnTo: tab.returnTo,
+		Common: common, Request: s.ID, Email: s.Email, ReturnTo: tab.returnTo, LeadsTo: tab.or(s.ReturnTo),
 		HasCode: s.HasCode, HasLink: s.HasLink, CodeLength: s.CodeLength, CodeLetters: s.CodeLetters,
 		NoAttempts: s.HasCode && s.AttemptsLeft == 0, RetryAfter: s.RetryAfter,
 		ResendAfter: s.ResendAfter, ExpiresIn: s.ExpiresIn,

@@ -80,7 +80,7 @@ func (d *Door) showLink(w http.ResponseWriter, r *http.Request, v *visit, answer
 		return
 	}
 	if !status.Bound && !status.AnyBrowser {
-		d.show(w, r, v, http.StatusOK, &pages.OtherBrowser{Common: d.common(v), HasCode: status.HasCode})
+		d.show(w, r, v, http.StatusOK, &pages.OtherBrowser{Common: d.common(v), HasCode: status.HasCode, ReturnTo: status.ReturnTo})
 		return
 	}
 	view := &pages.ConfirmLink{Common: d.common(v), Email: status.Email, Token: answer.Token}

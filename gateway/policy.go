@@ -67,10 +67,12 @@ func parseWho(text, choices string) (Who, error) {
 
 func parseWhoAddress(text, choices string) (Who, error) {
 	address, err := ParseAddress(text)
-	if err == nil {
-		return Who{whoAddress, address}, nil
-	}
+	local, _ := SplitAddress(address)
 	switch {
+	case err == nil && strings.Contains(local, "*"):
+		return Who{}, fmt.Errorf("%q: * is no part of a name: write the address without it (ann@example.com), or a whole domain (*@example.com)", text)
+	case err == nil:
+		return Who{whoAddress, address}, nil
 	case text == "*" || text == "all" || text == "any" || text == "everyone":
 		return Who{}, fmt.Errorf("%q: to admit every address that can receive mail, write anyone", text)
 	case strings.HasPrefix(text, "@"):
@@ -146,7 +148,7 @@ func (r *Rule) Validate() error {
 	if r.MaxAge < 0 || r.MaxAge > 0 && r.MaxAge < time.Second {
 		return fmt.Errorf("max_age %s: write 1s or more, or nobody could enter in time", r.MaxAge)
 	}
-	seen := make(map[string]bool)
+	seen := make(map[string]string)
 	for _, field := range r.Header {
 		if err := ValidateHeaderField(field.Name); err != nil {
 			return err
@@ -154,11 +156,11 @@ func (r *Rule) Validate() error {
 		if strings.ContainsFunc(field.Value, unicode.IsControl) {
 			return fmt.Errorf("header %s: its value has a line break or another control character; write it in one line", field.Name)
 		}
-		if folded := string(foldField(nil, field.Name)); seen[folded] {
-			return fmt.Errorf("header %s is there twice: keep one", field.Name)
-		} else {
-			seen[folded] = true
+		folded := string(foldField(nil, field.Name))
+		if other := seen[folded]; other != "" {
+			return fmt.Errorf("header %s is there twice, as %s: keep one", field.Name, other)
 		}
+		seen[folded] = field.Name
 	}
 	return r.Session.Validate()
 }

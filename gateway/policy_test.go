@@ -18,7 +18,8 @@ func TestParseWho(t *testing.T) {
 	for text, want := range map[string]string{
 		"ann@example.com": "ann@example.com", "Ann@Example.COM": "ann@example.com", "*@example.com": "*@example.com", "*@EXAMPLE.com": "*@example.com",
 		"group:staff": "group:staff", "group:a-b_c.D1": "group:a-b_c.D1", "anyone": "anyone", "ann+tag@example.com": "ann+tag@example.com",
-		"*@xn--bcher-kva.example": "*@xn--bcher-kva.example", "*@bücher.example": "*@xn--bcher-kva.example",
+		"*@xn--bcher-kva.example": "*@xn--bcher-kva.example", "*@bücher.example": "*@xn--bcher-kva.example", "*@Bücher.example": "*@xn--bcher-kva.example",
+		"ann@BÜCHER.example": "ann@xn--bcher-kva.example", "*@bu\u0308cher.example": "*@xn--bcher-kva.example",
 	} {
 		who, err := gateway.ParseWho(text)
 		if err != nil || who.String() != want {
@@ -29,7 +30,9 @@ func TestParseWho(t *testing.T) {
 		"": "write an address", "*": "write anyone", "all": "write anyone", "everyone": "write anyone", "@example.com": "write *@example.com",
 		"example.com": "write *@example.com", "*@*.example.com": "subdomains", "*@": "write *@ and a domain", "*@localhost": "write *@", "group:": "name of a group",
 		"group:a b": "name of a group", "group:é": "name of a group", "ann": "write an address", "ann@example.com,bob@example.com": "write an address",
-		"*ann@example..com": "write an address", "Anyone": "write an address", "*@exa\u212ample.com": "write *@", "group:" + strings.Repeat("a", 65): "name of a group",
+		"*ann@example..com": "write an address",
+		"*ann@example.com":  "write the address without it", "ann*@example.com": "write the address without it", "**@example.com": "a whole domain (*@example.com)", "a*n+*@example.com": "* is no part of a name",
+		" *ann@example.com": "* is no part of a name", "*+x@example.com": "* is no part of a name", "Anyone": "write an address", "*@exa\u212ample.com": "write *@", "*@ΟΔΟΣ.example": "write *@", "group:" + strings.Repeat("a", 65): "name of a group",
 	} {
 		who, err := gateway.ParseWho(text)
 		if err == nil || !strings.Contains(err.Error(), remedy) {

@@ -94,12 +94,6 @@ func (s *Site) terms(address string, fallback SessionTerms) SessionTerms {
 	return shortest.orElse(fallback)
 }
 
-// name is how visitors know the site: the origin without its scheme.
-func (s *Site) name() string {
-	_, name, _ := strings.Cut(s.Origin, "://")
-	return name
-}
-
 // https says whether the site is reached by TLS, here or at a proxy in front.
 func (s *Site) https() bool { return strings.HasPrefix(s.Origin, "https://") }
 

@@ -46,7 +46,7 @@ func FuzzRenderMail(f *testing.F) {
 	_, _, rich := write(f, aMail())
 	want := skeleton(f, rich)
 	f.Fuzz(func(t *testing.T, s string) {
-		m := pages.Mail{Site: "s" + s, Host: "h" + s, Email: "e" + s, Code: "1" + s, Link: "https://a/" + s,
+		m := pages.Mail{Site: "s" + s, Email: "e" + s, Code: "1" + s, Link: "https://a/" + s,
 			Browser: "b" + s, Network: "n" + s, RequestID: "r" + s, Requested: aMail().Requested, ExpiresIn: 1, SameBrowser: true}
 		subject, plain, rich := write(t, m)
 		if strings.ContainsFunc(subject, unicode.IsControl) {

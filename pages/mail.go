@@ -41,7 +41,7 @@ func renderMail(m Mail) (subject, plain, rich string, err error) {
 }
 
 func newLetter(m Mail) letter {
-	for _, field := range []*string{&m.Site, &m.Host, &m.Email, &m.Code, &m.Link, &m.Network, &m.RequestID} {
+	for _, field := range []*string{&m.Site, &m.Email, &m.Code, &m.Link, &m.Network, &m.RequestID} {
 		*field = oneWord(*field)
 	}
 	m.Browser = harmless(m.Browser)

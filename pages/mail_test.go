@@ -11,7 +11,7 @@ import (
 
 func aMail() pages.Mail {
 	return pages.Mail{
-		Site: "wiki.example.com:8443", Host: "wiki.example.com", Email: "ann@example.com",
+		Site: "wiki.example.com", Email: "ann@example.com",
 		Code: "483920", Link: "https://wiki.example.com:8443/.auth/link?token=abc&x=y",
 		Browser: "Firefox on Linux", Network: "192.0.2.7",
 		Requested: time.Date(2026, 3, 3, 14, 5, 0, 0, time.UTC), ExpiresIn: 10 * time.Minute,
@@ -38,9 +38,9 @@ func TestMail(t *testing.T) {
 		want    []string // in both forms
 		lack    []string
 	}{
-		"both": {both, "483920 is your sign-in code for wiki.example.com:8443", []string{"483920", "token=abc", "works only in the browser"}, nil},
-		"code": {code, "483920 is your sign-in code for wiki.example.com:8443", []string{"483920"}, []string{"link", "token"}},
-		"link": {link, "Sign in to wiki.example.com:8443", []string{"token=abc"}, []string{"code", "works only in the browser", "@wiki"}},
+		"both": {both, "483920 is your sign-in code for wiki.example.com", []string{"483920", "token=abc", "works only in the browser"}, nil},
+		"code": {code, "483920 is your sign-in code for wiki.example.com", []string{"483920"}, []string{"link", "token"}},
+		"link": {link, "Sign in to wiki.example.com", []string{"token=abc"}, []string{"code", "works only in the browser", "@wiki"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			subject, plain, rich := write(t, test.mail)
@@ -50,7 +50,7 @@ func TestMail(t *testing.T) {
 			_, body, _ := strings.Cut(rich, "<body")
 			for form, text := range map[string]string{"plain": plain, "rich": body} {
 				flat := strings.Join(strings.Fields(text), " ")
-				for _, s := range append(test.want, "wiki.example.com:8443", "ann@example.com", "Firefox on Linux", "192.0.2.7", "10 minutes", "not you", "q7Zk3mVt") {
+				for _, s := range append(test.want, "wiki.example.com", "ann@example.com", "Firefox on Linux", "192.0.2.7", "10 minutes", "not you", "q7Zk3mVt") {
 					if !strings.Contains(flat, s) {
 						t.Errorf("%s: missing %q in\n%s", form, s, text)
 					}
@@ -85,7 +85,7 @@ func checkLines(t *testing.T, plain string, m pages.Mail) {
 	if m.Link != "" && !alone {
 		t.Error("the link has no line of its own")
 	}
-	if last := lines[len(lines)-1]; m.Code != "" && last != "@"+m.Host+" #"+m.Code {
+	if last := lines[len(lines)-1]; m.Code != "" && last != "@"+m.Site+" #"+m.Code {
 		t.Errorf("last line %q", last)
 	}
 	if strings.Contains(plain, "\n\n\n") {
@@ -105,7 +105,7 @@ func TestMailHostileValues(t *testing.T) {
 	lines, tags := strings.Count(plain, "\n"), skeleton(t, rich)
 	for _, s := range append(hostile, "x\r\nBcc: evil@example.com", "x\n\n@evil.example #000000", "x\u2028y\u0085z\vq") {
 		for _, set := range []func(*pages.Mail){
-			func(m *pages.Mail) { m.Site = "s" + s }, func(m *pages.Mail) { m.Host = "h" + s }, func(m *pages.Mail) { m.Email = "e" + s },
+			func(m *pages.Mail) { m.Site = "s" + s }, func(m *pages.Mail) { m.Email = "e" + s },
 			func(m *pages.Mail) { m.Code = "1" + s }, func(m *pages.Mail) { m.Link = "https://a/" + s }, func(m *pages.Mail) { m.Browser = "b" + s },
 			func(m *pages.Mail) { m.Network = "n" + s }, func(m *pages.Mail) { m.RequestID = "r" + s },
 		} {

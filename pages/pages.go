@@ -10,8 +10,8 @@ import (
 
 // Common is what every page shows around its own content.
 type Common struct {
-	// Site is the name a visitor knows the site by: its host, with the port
-	// where that is not the usual one. Required.
+	// Site is the name a visitor knows the site by: its host, without a port.
+	// Required.
 	Site string
 	// Prefix is the path all pages are below, without a slash at the end, such
 	// as "/.auth". Required.
@@ -51,6 +51,9 @@ type CheckMail struct {
 	// ReturnTo is set where this tab has a destination of its own, which the
 	// forms must carry on. Empty: that of the request.
 	ReturnTo string
+	// LeadsTo is where this tab leads in the end, its own destination or that of
+	// the request, for a sign-in that is begun anew.
+	LeadsTo string
 	// HasCode and HasLink say what the mail contains.
 	HasCode, HasLink bool
 	// CodeLength is the number of characters, and CodeLetters says that they are
@@ -74,6 +77,8 @@ type OtherBrowser struct {
 	Common
 	// HasCode says that the mail has a code, which can be typed there instead.
 	HasCode bool
+	// ReturnTo is where the link leads, for a sign-in that is begun anew.
+	ReturnTo string
 }
 
 // ConfirmLink asks, in a browser that did not ask for the link, whether to sign
@@ -157,10 +162,9 @@ func ContentSecurityPolicy() string { return contentSecurityPolicy }
 
 // Mail is what a sign-in mail says.
 type Mail struct {
-	// Site is the name of the site as Common has it; Host is its host name
-	// without a port, for autofill.
-	Site, Host string
-	Email      string
+	// Site is the name of the site as Common has it, which autofill needs too.
+	Site  string
+	Email string
 	// Code is the one-time code; Link is the whole link. One of them may be
 	// empty, not both.
 	Code, Link string
@@ -177,6 +181,6 @@ type Mail struct {
 }
 
 // RenderMail returns the subject, the plain text and the HTML of a mail. The
-// last line of the text is "@<host> #<code>" where there is a code, so that
+// last line of the text is "@<site> #<code>" where there is a code, so that
 // telephones and browsers offer it to fill in.
 func RenderMail(m Mail) (subject, text, html string, err error) { return renderMail(m) }

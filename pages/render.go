@@ -50,6 +50,7 @@ func pageFuncs() template.FuncMap {
 		"seconds": seconds,
 		"stamp":   stamp,
 		"machine": machine,
+		"signin":  signInPage,
 		"again":   signInAgain,
 		"code":    codePage,
 		"local":   localPath,

@@ -41,6 +41,14 @@ func seconds(d time.Duration) int {
 func stamp(t time.Time) string   { return t.UTC().Format("2 January 2006, 15:04 UTC") }
 func machine(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
+// signInPage is the form that asks for an address.
+func signInPage(prefix, returnTo string) string {
+	if returnTo == "" {
+		return prefix + "/sign-in"
+	}
+	return prefix + "/sign-in?" + url.Values{"return_to": {returnTo}}.Encode()
+}
+
 // signInAgain is the form for somebody who may be signed in already.
 func signInAgain(prefix, returnTo string) string {
 	query := url.Values{"prompt": {"login"}}

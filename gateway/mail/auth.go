@@ -44,7 +44,7 @@ func (s *SMTP) authenticate(ctx context.Context, c *session) (string, error) {
 // choose returns the mechanism to use of those offered.
 func choose(wanted string, offered []string) (string, error) {
 	if len(offered) == 0 {
-		return "", errors.New("the server offers no authentication here; without username and password, or with auth none, mail is sent without")
+		return "", errors.New("the server offers no authentication here; without username and password mail is sent without")
 	}
 	candidates := preference
 	if wanted != AuthAuto {

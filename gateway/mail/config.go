@@ -148,10 +148,11 @@ func (c *SMTPConfig) checkAuth() error {
 	if !slices.Contains([]string{AuthAuto, AuthPlain, AuthLogin, AuthOAuthBearer, AuthXOAuth2, AuthNone}, c.Auth) {
 		return fmt.Errorf("auth %q: use auto, plain, login, oauthbearer, xoauth2 or none", c.Auth)
 	}
-	if c.Auth == AuthNone {
-		return nil
-	}
 	switch {
+	case c.Auth == AuthNone && (c.Username != "" || c.Password != nil):
+		return errors.New("auth none sends no username and no password; remove username and password, or auth none")
+	case c.Auth == AuthNone:
+		return nil
 	case c.Username == "" && c.Password != nil:
 		return errors.New("a password is given without a username")
 	case c.Username != "" && c.Password == nil:
@@ -168,7 +169,7 @@ func (c *SMTPConfig) checkAuth() error {
 }
 
 // authenticates tells whether the server is to know us.
-func (c *SMTPConfig) authenticates() bool { return c.Auth != AuthNone && c.Username != "" }
+func (c *SMTPConfig) authenticates() bool { return c.Username != "" }
 
 // tlsConfig names the server, which go-smtp does not do for an open connection.
 func (c *SMTPConfig) tlsConfig() *tls.Config {

@@ -175,7 +175,7 @@ func TestEximOperatorErrors(t *testing.T) {
 	})
 	t.Run("without authentication", func(t *testing.T) {
 		config := eximConfig(secure)
-		config.Auth = "none"
+		config.Auth, config.Username, config.Password = "none", "", nil
 		// Exim says 550 at RCPT here, as it does for an unknown user.
 		checkError(t, newSMTP(t, config).Deliver(t.Context(), example()),
 			mail.Error{Code: 550, Reason: "relay not permitted, authentication required"})

@@ -100,7 +100,7 @@ func TestAuthIsNotPossible(t *testing.T) {
 		"unreadable":     {[]string{"PLAIN"}, func(c *mail.SMTPConfig) { c.Password = broken }, "reading the password: no such file"},
 		"empty":          {[]string{"PLAIN"}, func(c *mail.SMTPConfig) { c.Password = func() (string, error) { return "", nil } }, "the password is empty"},
 		"line break":     {[]string{"PLAIN"}, func(c *mail.SMTPConfig) { c.Password = func() (string, error) { return "horse\n", nil } }, "line break"},
-		"wanted, absent": {[]string{"PLAIN"}, func(c *mail.SMTPConfig) { c.Auth = "none" }, "MAIL FROM: 502"},
+		"wanted, absent": {[]string{"PLAIN"}, func(c *mail.SMTPConfig) { c.Auth, c.Username, c.Password = "none", "", nil }, "MAIL FROM: 502"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := (&testServer{mechanisms: test.offered}).start(t)
@@ -162,11 +162,18 @@ type farAway struct{ net.Conn }
 
 func (farAway) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 25} }
 
-// TestNoPasswordWithoutTLS has a name that looks harmless lead elsewhere.
+// TestNoPasswordWithoutTLS has a name that looks harmless lead elsewhere, and one
+// of another machine: the address that was reached decides.
 func TestNoPasswordWithoutTLS(t *testing.T) {
+	for _, addr := range []string{"localhost:25", "mail.example.com:25"} {
+		t.Run(addr, func(t *testing.T) { noPasswordWithoutTLS(t, addr) })
+	}
+}
+
+func noPasswordWithoutTLS(t *testing.T, addr string) {
 	s := (&testServer{plain: true, mechanisms: []string{"PLAIN"}}).start(t)
 	config := s.config()
-	config.Addr, config.TLS = "localhost:25", "none"
+	config.Addr, config.TLS = addr, "none"
 	config.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, s.addr)
 		return farAway{conn}, err
@@ -177,7 +184,7 @@ func TestNoPasswordWithoutTLS(t *testing.T) {
 	if read || len(s.used) != 0 {
 		t.Error("the password was read or AUTH begun")
 	}
-	config.Auth = "none"
+	config.Auth, config.Username, config.Password = "none", "", nil
 	s.mechanisms = nil
 	if err := newSMTP(t, config).Deliver(t.Context(), example()); err != nil {
 		t.Errorf("without a password: %v", err)

@@ -137,7 +137,7 @@ func TestTemplatesOfAMethod(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s, %q: %v", c.method, c.text, err)
 			}
-		} else if err == nil || !strings.Contains(err.Error(), "Caddyfile:8: client shop: templates: in "+folder+": ") || !strings.Contains(err.Error(), "signin.txt") || !strings.Contains(err.Error(), c.want) {
+		} else if err == nil || !strings.Contains(err.Error(), "Caddyfile:11: client shop: templates: in "+folder+": ") || !strings.Contains(err.Error(), "signin.txt") || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s, %q: %v", c.method, c.text, err)
 		}
 	}

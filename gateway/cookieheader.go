@@ -16,52 +16,40 @@ const (
 	LoopbackBrowserCookie = "postern_browser"
 )
 
-// CookieValues returns the values that a request sends under exactly this name,
-// in order, at most max of them. There may be several: a cookie that a
-// neighbouring host set stands beside one's own, in either order, and only its
-// value tells them apart. Empty values are left out, values are not unquoted,
-// and whatever else the lines hold is passed over.
-func CookieValues(h http.Header, name string, max int) []string {
-	return appendCookieValues(nil, h, name, max)
+// ownCookies takes the values of the gateway's cookies out of a request. There may
+// be several of a name: a cookie that a neighbouring host set stands beside one's
+// own, in either order, and only its value tells them apart. Empty values are left
+// out, and values are not unquoted.
+type ownCookies struct {
+	// sessionName and browserName are those that count, "" for none; of each, most
+	// are taken.
+	sessionName, browserName string
+	most                     int
+	sessions, browsers       []string // in the order of the request
 }
 
-// appendCookieValues appends to values, up to a length of max.
-func appendCookieValues(values []string, h http.Header, name string, max int) []string {
-	for _, line := range h["Cookie"] {
-		for at := 0; len(values) < max; {
-			found := strings.Index(line[at:], name)
-			if found < 0 {
-				break
-			}
-			start := at + found
-			at = start + len(name)
-			if value := cookieValue(line, start, at); value != "" {
-				values = append(values, value)
-			}
-		}
+// take takes the value of a pair, where its name is exactly one that counts.
+func (c *ownCookies) take(pair string) {
+	for pair != "" && (pair[0] == ' ' || pair[0] == '\t') {
+		pair = pair[1:]
 	}
-	return values
-}
-
-// cookieValue returns the value of the cookie whose name may be at line[start:end],
-// or "" where that is another thing.
-func cookieValue(line string, start, end int) string {
-	before := strings.TrimRight(line[:start], " \t")
-	if before != "" && before[len(before)-1] != ';' || end == len(line) || line[end] != '=' {
-		return ""
+	switch name, value, _ := strings.Cut(pair, "="); {
+	case name == "" || strings.Trim(value, " \t") == "":
+	case name == c.sessionName && len(c.sessions) < c.most:
+		c.sessions = append(c.sessions, strings.TrimRight(value, " \t"))
+	case name == c.browserName && len(c.browsers) < c.most:
+		c.browsers = append(c.browsers, strings.TrimRight(value, " \t"))
 	}
-	value, _, _ := strings.Cut(line[end+1:], ";")
-	return strings.TrimRight(value, " \t")
 }
 
-// stripOwnCookies removes the gateway's cookies from what goes to an upstream,
+// takeOwnCookies removes the gateway's cookies from what goes to an upstream,
 // and leaves the others byte for byte. A line on which nothing is left is
-// dropped, and the header with its last line.
-func stripOwnCookies(h http.Header) {
+// dropped, and the header with its last line. taken, which may be nil, gets them.
+func takeOwnCookies(h http.Header, taken *ownCookies) {
 	lines := h["Cookie"]
 	kept := lines[:0]
 	for _, line := range lines {
-		if rest, changed := withoutOwnCookies(line); !changed || strings.Trim(rest, "; \t") != "" {
+		if rest, changed := withoutOwnCookies(line, taken); !changed || strings.Trim(rest, "; \t") != "" {
 			kept = append(kept, rest)
 		}
 	}
@@ -74,7 +62,7 @@ func stripOwnCookies(h http.Header) {
 
 // withoutOwnCookies returns the line without them. Browsers send them side by
 // side, mostly, and then what is left needs no memory of its own.
-func withoutOwnCookies(line string) (rest string, changed bool) {
+func withoutOwnCookies(line string, taken *ownCookies) (rest string, changed bool) {
 	var kept cookieRuns
 	from := 0 // of the pairs that are kept, up to the one that is looked at
 	for start := 0; start <= len(line); {
@@ -83,6 +71,9 @@ func withoutOwnCookies(line string) (rest string, changed bool) {
 			end = start + i
 		}
 		if isOwnCookie(line[start:end]) {
+			if taken != nil {
+				taken.take(line[start:end])
+			}
 			if from < start {
 				kept.add(line[from : start-1])
 			}

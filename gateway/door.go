@@ -64,9 +64,8 @@ type visit struct {
 	// secure says that the request came by TLS; loopback that it came in plain
 	// from this machine to a loopback name. Neither: no session counts.
 	secure, loopback bool
-	// sessions and browserCookies are the values of our cookies, in room.
-	sessions, browserCookies []string
-	room                     [maxCookies]string
+	ownCookies
+	room [maxCookies]string // of the values of sessions
 
 	looked  bool
 	session *liveSession
@@ -102,7 +101,7 @@ func (d *Door) Handle(w http.ResponseWriter, r *http.Request, in Incoming) error
 		d.fail(w, r, v, errMethod)
 		return nil
 	}
-	in.Site.guard.Scrub(r)
+	in.Site.guard.scrub(r, &v.ownCookies)
 	switch {
 	case BelowPrefix(in.Original.URL.Path, d.prefix):
 		d.page(w, r, v)
@@ -121,9 +120,9 @@ func (d *Door) newVisit(r *http.Request, in Incoming) *visit {
 	if !v.secure && !v.loopback {
 		return v
 	}
-	v.sessions = appendCookieValues(v.room[:0], r.Header, v.sessionCookie(), maxCookies)
+	v.ownCookies = ownCookies{sessionName: v.sessionCookie(), most: maxCookies, sessions: v.room[:0]}
 	if BelowPrefix(in.Original.URL.Path, d.prefix) { // nobody else asks
-		v.browserCookies = CookieValues(r.Header, v.browserCookie(), maxCookies)
+		v.browserName = v.browserCookie()
 	}
 	return v
 }
@@ -299,7 +298,7 @@ func (d *Door) identify(v *visit) (*liveSession, error) {
 
 // browser returns the browser that asks, or nil where it has no valid cookie.
 func (d *Door) browser(v *visit) *Browser {
-	for _, value := range v.browserCookies {
+	for _, value := range v.browsers {
 		if b := d.engine.openBrowser(v.Site, v.browserCookie(), value); b != nil {
 			return b
 		}

@@ -1,9 +1,8 @@
 package gateway
 
+import "net/http"
+
 // For the tests outside the package.
-var (
-	StripOwnCookies = stripOwnCookies
-)
 
 // MaxSessionsKept is how many sessions are kept in memory at most.
 const MaxSessionsKept = stripes * 2 * maxYoung
@@ -28,4 +27,14 @@ func ForgetSessions(n *Node) {
 		shard.changes++
 		shard.mu.Unlock()
 	}
+}
+
+// StripOwnCookies removes the gateway's cookies.
+func StripOwnCookies(h http.Header) { takeOwnCookies(h, nil) }
+
+// CookieValues are those that count under the name, at most so many.
+func CookieValues(h http.Header, name string, most int) []string {
+	taken := ownCookies{sessionName: name, most: most}
+	takeOwnCookies(h.Clone(), &taken)
+	return taken.sessions
 }

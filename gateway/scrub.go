@@ -72,9 +72,12 @@ func (g *HeaderGuard) Guards(field string) bool {
 // and trailers, Postern's own cookies, and every option of Connection (RFC
 // 9110, section 7.6.1) by which a proxy behind would drop a header that is set
 // after this. It must be called before identity headers are set.
-func (g *HeaderGuard) Scrub(r *http.Request) {
+func (g *HeaderGuard) Scrub(r *http.Request) { g.scrub(r, nil) }
+
+// scrub is Scrub; taken gets the cookies that it removes.
+func (g *HeaderGuard) scrub(r *http.Request, taken *ownCookies) {
 	g.scrubFields(r.Header)
-	stripOwnCookies(r.Header)
+	takeOwnCookies(r.Header, taken)
 	refuseHTTPUpgrade(r.Header)
 	reduceConnection(r.Header, "Connection")
 	reduceConnection(r.Header, "Proxy-Connection")

@@ -21,7 +21,7 @@ import (
 )
 
 // The steps of an admitted request, one by one. BenchmarkScrub,
-// BenchmarkCookieValues, BenchmarkStripOwnSetCookies, BenchmarkKindOf and
+// BenchmarkOwnCookies, BenchmarkStripOwnSetCookies, BenchmarkKindOf and
 // BenchmarkAmbiguousPath are beside their tests.
 
 // diskEngine is an engine over a database on disk, as a server has it.

@@ -2,7 +2,8 @@
 # Runs all tests, on a Debian machine with Go, as root or with sudo. It installs
 # the Debian packages that are missing.
 #
-#   ./test.sh         everything, in less than 15 minutes on two cores
+#   ./test.sh         everything, in less than 15 minutes on two cores; where
+#                     nothing was compiled or downloaded yet, add some minutes
 #   ./test.sh long    the same with the long forms: times are compared of 2,000
 #                     sign-ins of each kind while nothing else runs, 200 kills,
 #                     100 reloads, ten minutes for each fuzz target, and one hour

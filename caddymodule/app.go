@@ -237,9 +237,8 @@ func (a *App) Stop() error { return nil }
 
 // Cleanup releases what this configuration acquired, however far it came.
 func (a *App) Cleanup() error {
-	if a.attachment != nil {
-		a.node.Detach(a.attachment)
-		a.node.log.CompareAndSwap(a.log, a.before) // it failed, or is the last one
+	if a.attachment != nil && a.node.Detach(a.attachment) {
+		a.node.log.CompareAndSwap(a.log, a.before) // where this one failed to load
 	}
 	var err error
 	if a.node != nil {
@@ -267,7 +266,7 @@ func (a *App) bind() error {
 			place.server = name
 			here = append(here, h) // each place in the routes has a handler of its own
 			bound[h], h.place = true, place
-			return nil
+			return h.parseOrigin() // which it may have of another one of its site
 		})
 		if err != nil {
 			return err
@@ -304,13 +303,15 @@ func (a *App) mayEnter(host, address string) bool {
 	return false
 }
 
-// isFor says whether the handler is one of the host's: where one names the host,
-// Caddy leads there, and not to a wildcard.
+// isFor says whether the handler is one of the host's: where one of its server
+// names the host, Caddy leads there, and not to a wildcard.
 func (a *App) isFor(h *Handler, host string) bool {
 	if h.servesExactly(host) {
 		return true
 	}
-	return h.serves(host) && !slices.ContainsFunc(a.handlers, func(other *Handler) bool { return other.servesExactly(host) })
+	return h.serves(host) && !slices.ContainsFunc(a.handlers, func(other *Handler) bool {
+		return other.place.server == h.place.server && other.servesExactly(host)
+	})
 }
 
 // register notes a handler of this configuration.

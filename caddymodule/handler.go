@@ -95,10 +95,8 @@ func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 		return err
 	}
 	rule.Header = h.fields()
-	if h.Origin != "" {
-		if h.origin, h.host, err = gateway.ParseOrigin(h.Origin, true); err != nil {
-			return err
-		}
+	if err := h.parseOrigin(); err != nil {
+		return err
 	}
 	if h.MatcherSetsRaw != nil {
 		if rule.Matches, err = h.loadMatchers(ctx); err != nil {
@@ -117,6 +115,14 @@ func (h *Handler) fields() []gateway.HeaderField {
 		fields = append(fields, gateway.HeaderField{Name: http.CanonicalHeaderKey(field.Field), Value: field.Value})
 	}
 	return fields
+}
+
+// parseOrigin reads the origin, where there is one.
+func (h *Handler) parseOrigin() (err error) {
+	if h.Origin != "" {
+		h.origin, h.host, err = gateway.ParseOrigin(h.Origin, true)
+	}
+	return err
 }
 
 // loadMatchers returns a function that fails closed: a matcher that cannot tell
@@ -263,7 +269,12 @@ func original(r *http.Request) *http.Request {
 
 // reread makes a changed copy of a request ready for matchers, which read
 // placeholders such as {path} of the context's replacer.
-func reread(r *http.Request) { caddyhttp.NewTestReplacer(r) }
+func reread(r *http.Request) {
+	const began = "start_time" // which a new replacer sets anew
+	start := caddyhttp.GetVar(r.Context(), began)
+	caddyhttp.NewTestReplacer(r)
+	caddyhttp.SetVar(r.Context(), began, start)
+}
 
 // public says whether others than this machine reach the site.
 func (h *Handler) public() bool {

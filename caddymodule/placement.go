@@ -156,7 +156,7 @@ func shareOrigins(all []spot) error {
 			if other.h.Origin != "" && other.h.Origin != one.h.Origin {
 				return fmt.Errorf("%sorigin %s differs from that of another email_auth of the same site, %s (%s); write one origin", other.h.at(), other.h.Origin, one.h.Origin, one.h.Source)
 			}
-			other.h.Origin, other.h.origin, other.h.host = one.h.Origin, one.h.origin, one.h.host
+			other.h.Origin = one.h.Origin
 		}
 	}
 	return nil

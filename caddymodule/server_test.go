@@ -186,6 +186,99 @@ func TestOneHostInSeveralPlaces(t *testing.T) {
 	}
 }
 
+// TestFurtherDirective has a request come to a second directive after a rewrite: it
+// judges what an application may take for a path of its own.
+func TestFurtherDirective(t *testing.T) {
+	w := newWorld(t)
+	w.load(`http://localhost:$PORT {
+		route {
+			email_auth *@example.com
+			uri strip_prefix /app
+			email_auth /admin/* ann@example.com
+			`+echo+`
+		}
+	}`, "limit mails 100 1m")
+	ann, bob := w.visit("http://localhost:"+w.port), w.visit("http://localhost:"+w.port)
+	ann.signIn("ann@example.com", "mails")
+	bob.signIn("bob@example.com", "mails")
+	for _, path := range []string{"/app/admin/x", "/app/admin%252fx", "/app/admin./x", "/app//admin/x", "/app/x/..;/admin/x"} {
+		ann.get(path).want(t, http.StatusOK)
+		bob.get(path).want(t, http.StatusForbidden)
+	}
+	bob.get("/app/x").want(t, http.StatusOK)
+}
+
+// TestOriginOfOuterDirective has a directive with an exact origin around one of
+// another host: what the inner one sets is kept from clients.
+func TestOriginOfOuterDirective(t *testing.T) {
+	w := newWorld(t)
+	w.load(`http://:$PORT {
+		email_auth anyone {
+			origin http://localhost:$PORT
+		}
+		@inner host inner.localhost
+		handle @inner {
+			email_auth /admin/* ann@example.com {
+				header X-Own {http.auth.user.email}
+			}
+			`+echo+`
+		}
+		`+echo+`
+	}`, "")
+	v := w.visit("http://localhost:" + w.port)
+	v.signIn("bob@example.com", "mails")
+	inner := w.visit("http://inner.localhost:" + w.port)
+	for _, cookie := range v.client.Jar.Cookies(&url.URL{Scheme: "http", Host: "localhost"}) {
+		inner.header.Add("Cookie", cookie.Name+"="+cookie.Value)
+	}
+	inner.get("/x", "X-Own", "spoofed").want(t, http.StatusOK).wantText(t, "id=bob@example.com").wantText(t, "own= ")
+	inner.get("/admin/x").want(t, http.StatusForbidden)
+}
+
+// TestBodyForMatchers: a matcher that reads the body leaves it to the application.
+func TestBodyForMatchers(t *testing.T) {
+	w := newWorld(t)
+	w.load(`http://localhost:$PORT {
+		@secret vars {http.request.body} secret
+		email_auth @secret anyone
+		rewrite /old/* /new{uri}
+		respond "{http.request.body}|{path}"
+	}`, "")
+	v := w.visit("http://localhost:" + w.port)
+	for path, want := range map[string]string{"/a": "/a", "/a//b": "/a//b", "/a.": "/a.", "/a%2561": "/a%61", "/old/x": "/new/old/x"} {
+		v.doBody("POST", path, "open").want(t, http.StatusOK).wantText(t, "open|"+want)
+		if got := v.doBody("POST", path, "secret"); got.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: status %d", path, got.StatusCode)
+		}
+	}
+}
+
+// TestWildcardAndExactOnPorts: a site that names a host does not take it from a
+// wildcard of another server.
+func TestWildcardAndExactOnPorts(t *testing.T) {
+	w := newWorld(t)
+	w.load(`http://*.lab.localhost:$PORT {
+		bind 0.0.0.0
+		email_auth bob@example.com {
+			origin http://*.lab.localhost:$PORT
+		}
+		`+echo+`
+	}
+	http://a.lab.localhost:$OTHER {
+		bind 0.0.0.0
+		email_auth ann@example.com
+		`+echo+`
+	}`, "limit mails 100 1m")
+	bob, ann := w.visit("http://a.lab.localhost:"+w.other), w.visit("http://a.lab.localhost:"+w.port)
+	bob.signIn("bob@example.com", "mails") // is mailed at either port
+	ann.signIn("ann@example.com", "mails")
+	bob.get("/").want(t, http.StatusForbidden)
+	ann.get("/").want(t, http.StatusForbidden)
+	at := w.visit("http://a.lab.localhost:" + w.port)
+	at.client.Jar = bob.client.Jar
+	at.get("/").want(t, http.StatusOK).wantText(t, "id=bob@example.com")
+}
+
 // TestMatchersFailClosed: what a matcher cannot read, or an application may read as
 // something else, is protected.
 func TestMatchersFailClosed(t *testing.T) {
@@ -652,12 +745,25 @@ func TestUnixSocket(t *testing.T) {
 func TestSharedOrigin(t *testing.T) {
 	w := newWorld(t)
 	w.load(`http://:$OTHER {
+		handle /.auth/* {
+			email_auth *@example.com
+		}
+		handle {
+			email_auth ann@example.com {
+				origin https://wiki.example.com
+			}
+			`+echo+`
+		}
+	}`, "")
+	w.visit("http://wiki.example.com:"+w.other).behindProxy("https").do(http.MethodPost, "/.auth/sign-in", url.Values{"email": {"ann@example.com"}}).want(t, http.StatusSeeOther)
+	w.load(`http://:$OTHER {
 		email_auth /admin* ann@example.com
 		email_auth /staff* bob@example.com {
 			origin https://wiki.example.com
 		}
 		`+echo+`
-	}`, "")
+	}`, "limit mails 100 1m")
+	w.newest("mails", "ann@example.com")
 	v := w.visit("http://wiki.example.com:" + w.other).behindProxy("https")
 	for _, path := range []string{"/admin", "/staff"} {
 		if got := v.signInURL(path); !strings.HasPrefix(got, "https://wiki.example.com/.auth/") {

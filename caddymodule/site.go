@@ -155,6 +155,8 @@ func (h *Handler) makeSite(key siteKey) *gateway.Site {
 			config.Rules = append(config.Rules, other.rule)
 		case h.app.isFor(other, key.host):
 			config.Elsewhere = append(config.Elsewhere, other.rule)
+		case !other.place.apart(h.place):
+			config.Beside = append(config.Beside, other.rule)
 		}
 	}
 	return gateway.NewSite(config)

@@ -121,6 +121,10 @@ func backoff(d *delivery) time.Duration {
 	return min(time.Second<<min(d.tries-1, 6), time.Minute)
 }
 
+// errNextClient says that a mail is of a client which only the next configuration
+// may have.
+var errNextClient = errors.New("its client is not in the configuration in force, and another one is being loaded")
+
 // mailable returns the request that a queued mail is for, or why it is not sent.
 // The mail of a refused address is counted as any other, but never handed over.
 func (e *Engine) mailable(ctx context.Context, queued *queuedMail) (c *challenge, reason string, err error) {
@@ -132,6 +136,8 @@ func (e *Engine) mailable(ctx context.Context, queued *queuedMail) (c *challenge
 		return nil, "", err
 	case state.used != nil:
 		return nil, "its sign-in request was answered meanwhile", nil
+	case c.App != nil && e.config.Clients[c.App.Client] == nil && len(e.node.announced()) > 1:
+		return nil, "", errNextClient
 	case c.App != nil && e.config.Clients[c.App.Client] == nil:
 		return nil, "its client is not configured any more", nil
 	case c.Generation != queued.Generation:

@@ -89,7 +89,7 @@ func (v *visit) Value(key any) any {
 func (d *Door) Handle(w http.ResponseWriter, r *http.Request, in Incoming) error {
 	if !in.Alone {
 		if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
-			return d.admit(w, r, v, judging(in.Rules, r, v.Original), in.Server)
+			return d.admit(w, r, v, further(in.Rules, r, v.Original), in.Server)
 		}
 	}
 	v := d.newVisit(r, in)
@@ -180,7 +180,7 @@ func matching(rules []*Rule, r, original *http.Request) []*Rule {
 	}
 	var for_ []*Rule
 	for _, rule := range rules {
-		if rule.Matches == nil || rule.Matches(original) || rule.Matches(r) {
+		if rule.Matches == nil || rule.matches(r, original) || rule.Matches(r) {
 			for_ = append(for_, rule)
 		}
 	}
@@ -192,13 +192,30 @@ func matching(rules []*Rule, r, original *http.Request) []*Rule {
 // is for it.
 func judging(rules []*Rule, r, original *http.Request) []*Rule {
 	matched := matching(rules, r, original)
-	if len(matched) == 0 || len(matched) == len(rules) {
+	if len(matched) == 0 {
 		return matched
 	}
-	if oddMethod(r) || mayMeanMore(rules, matched, r) || original != r && mayMeanMore(rules, matched, original) {
+	return orAll(rules, matched, r, original)
+}
+
+// further returns those of the rules of a further directive that judge a request.
+// The first one has judged it, so that all do where an upstream may take it for
+// another one.
+func further(rules []*Rule, r, original *http.Request) []*Rule {
+	return orAll(rules, matching(rules, r, original), r, original)
+}
+
+func orAll(rules, matched []*Rule, r, original *http.Request) []*Rule {
+	if len(matched) < len(rules) && mayBeAnother(rules, matched, r, original) {
 		return rules
 	}
 	return matched
+}
+
+// mayBeAnother says whether an upstream may take a request for one that further
+// rules are for than those that matched.
+func mayBeAnother(rules, matched []*Rule, r, original *http.Request) bool {
+	return oddMethod(r) || mayMeanMore(rules, matched, r) || original != r && mayMeanMore(rules, matched, original)
 }
 
 // admit decides by the rules and passes the request on or answers it. The server
@@ -237,7 +254,7 @@ func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, server S
 		d.fail(w, r, v, errMethod)
 		return nil
 	}
-	if v.Site.partlyPublic && (mayMeanMore(v.Site.rules, nil, v.Original) || mayMeanMore(v.Site.rules, nil, r)) {
+	if v.Site.partlyPublic && mayBeAnother(v.Site.rules, nil, r, v.Original) {
 		d.fail(w, r, v, errPath)
 		return nil
 	}

@@ -123,17 +123,20 @@ func (n *Node) Attach(a *Attachment) {
 	}
 }
 
-// Detach ends a configuration, or takes back one that was announced.
-func (n *Node) Detach(a *Attachment) {
+// Detach ends a configuration, or takes back one that was announced. It returns
+// whether another one is left.
+func (n *Node) Detach(a *Attachment) (left bool) {
 	n.mu.Lock()
 	i := slices.Index(n.attached, a)
 	if i >= 0 {
 		n.attached = slices.Delete(n.attached, i, i+1)
 	}
+	left = len(n.attached) > 0
 	n.mu.Unlock()
 	if i == 0 {
 		n.changed()
 	}
+	return left
 }
 
 // changed tells what runs in the background that another configuration is in force.
@@ -144,12 +147,19 @@ func (n *Node) changed() {
 
 // inForce returns the configuration in force, or nil.
 func (n *Node) inForce() *Attachment {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.attached) == 0 {
+	all := n.announced()
+	if len(all) == 0 {
 		return nil
 	}
-	return n.attached[0]
+	return all[0]
+}
+
+// announced returns the configuration in force, and those that may follow it,
+// which serve requests already.
+func (n *Node) announced() []*Attachment {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.attached)
 }
 
 // Close ends the background work and closes the store.

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -259,6 +260,37 @@ func TestQueueFollowsWhatIsInForce(t *testing.T) {
 	if here, there := len(site.Mails.All()), len(next.All()); here != 1 || there != 1 {
 		t.Errorf("%d mails by the configuration before, %d by the one in force", here, there)
 	}
+	site.ReleaseMail()
+	site.Node.Detach(announced)
+}
+
+// TestMailOfNextClient: a mail that the next configuration accepted already is not
+// lost because the one in force does not know its client.
+func TestMailOfNextClient(t *testing.T) {
+	t.Parallel()
+	site := gatewaytest.New(t, gatewaytest.Options{})
+	secret, err := gateway.ParseSecret("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const link = "https://shop.example.com/link"
+	client, err := gateway.NewClient(gateway.ClientConfig{ID: "shop", Secret: secret, RedirectURIs: []string{link}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine, err := gateway.NewEngine(site.Node, gateway.Config{Clients: map[string]*gateway.Client{"shop": client}, Clock: site.Clock.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := &gatewaytest.Mails{}
+	announced := &gateway.Attachment{Engine: engine, Transport: next, MayEnter: func(string, string) bool { return true }}
+	site.Node.Attach(announced)
+	if _, err := engine.StartFor(t.Context(), gateway.ClientStart{Client: client, Email: ann, MagicLink: link}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is known that another configuration is being loaded", func() bool { return strings.Contains(site.Log(), "another one is being loaded") })
+	site.HoldMail() // the configuration in force is gone
+	eventually(t, "the mail is sent", func() bool { return len(next.To(ann)) == 1 })
 	site.ReleaseMail()
 	site.Node.Detach(announced)
 }

@@ -176,7 +176,16 @@ func (r *Rule) matchesAs(request *http.Request, path string) bool {
 	if r.Reread != nil {
 		r.Reread(&read)
 	}
-	return r.Matches(&read)
+	return r.matches(request, &read)
+}
+
+// matches says whether the rule is for another form of the request. A matcher may
+// read the body, and puts another one in its place: the request gets it too.
+func (r *Rule) matches(request, form *http.Request) bool {
+	form.Body = request.Body
+	match := r.Matches(form)
+	request.Body = form.Body
+	return match
 }
 
 // admits says whether the rule lets the address in.

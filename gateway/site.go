@@ -23,6 +23,9 @@ type SiteConfig struct {
 	// come to in other places: what they set is kept from clients here too, and
 	// whom they admit is worth a mail.
 	Elsewhere []*Rule
+	// Beside are those of directives of other hosts that requests may come to too:
+	// what they set is kept from clients.
+	Beside []*Rule
 	// Groups are those that the rules name.
 	Groups *Groups
 }
@@ -53,7 +56,7 @@ func NewSite(c SiteConfig) *Site {
 	}
 	var fields []string
 	s.partlyPublic = true
-	for _, rule := range s.all {
+	for _, rule := range slices.Concat(s.all, c.Beside) {
 		for _, field := range rule.Header {
 			fields = append(fields, field.Name)
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -120,10 +121,10 @@ func (s *streams) run(ctx context.Context) {
 
 // judge ends the streams whose session is over or may not enter any more.
 func (s *streams) judge(ctx context.Context) {
-	attachment := s.node.inForce()
+	attachments := s.node.announced()
 	var inUse []*liveSession
 	for st, hash := range s.snapshot() {
-		session, keep := verdict(ctx, attachment, st.host, hash)
+		session, keep := verdict(ctx, attachments, st.host, hash)
 		if !keep {
 			s.cut(st)
 			continue
@@ -136,13 +137,14 @@ func (s *streams) judge(ctx context.Context) {
 		st.session = session.hash
 		s.mu.Unlock()
 	}
-	s.note(ctx, attachment, inUse)
+	s.note(ctx, inUse)
 }
 
 // note counts open streams as activity of their sessions. It goes on beside the
 // judging, since a write may be slow and an end must not be.
-func (s *streams) note(ctx context.Context, attachment *Attachment, inUse []*liveSession) {
-	if len(inUse) == 0 || !s.noting.CompareAndSwap(false, true) {
+func (s *streams) note(ctx context.Context, inUse []*liveSession) {
+	attachment := s.node.inForce()
+	if len(inUse) == 0 || attachment == nil || !s.noting.CompareAndSwap(false, true) {
 		return
 	}
 	s.node.done.Go(func() {
@@ -166,12 +168,13 @@ func (s *streams) snapshot() map[*stream]string {
 }
 
 // verdict says whether a stream of the session with the hash may go on, and of
-// which session it is now. Where the store cannot tell, it goes on until it can.
-func verdict(ctx context.Context, attachment *Attachment, host, hash string) (session *liveSession, keep bool) {
-	if attachment == nil {
+// which session it is now. Where the store cannot tell, it goes on until it can;
+// where another configuration is being loaded, while either admits the address.
+func verdict(ctx context.Context, attachments []*Attachment, host, hash string) (session *liveSession, keep bool) {
+	if len(attachments) == 0 {
 		return nil, false
 	}
-	e := attachment.Engine
+	e := attachments[0].Engine
 	found, err := e.sessions.load(ctx, hash)
 	for range maxReplaced {
 		if err != nil || found.ReplacedBy == "" {
@@ -182,7 +185,7 @@ func verdict(ctx context.Context, attachment *Attachment, host, hash string) (se
 	if err != nil {
 		return nil, !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrClosed)
 	}
-	return found, found.live(e.now()) && attachment.MayEnter(host, found.Email)
+	return found, found.live(e.now()) && slices.ContainsFunc(attachments, func(a *Attachment) bool { return a.MayEnter(host, found.Email) })
 }
 
 // maxReplaced is how many sign-ins one after the other a stream follows at once.

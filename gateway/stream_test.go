@@ -193,6 +193,29 @@ func TestStreamsAreKept(t *testing.T) {
 	}
 }
 
+// TestStreamsWhileLoading: while one configuration follows another, a stream goes on
+// that either admits, and ends within a second where the one that stays does not.
+func TestStreamsWhileLoading(t *testing.T) {
+	t.Parallel()
+	site := gatewaytest.New(t, gatewaytest.Options{Upstream: http.HandlerFunc(streaming)})
+	b := site.Browser()
+	b.SignIn(ann)
+	stream := openStream(t, site, b, streamKinds["events"])
+	attach := func(admits bool) *gateway.Attachment {
+		a := &gateway.Attachment{Engine: site.Engine, Transport: site.Mails, MayEnter: func(string, string) bool { return admits }}
+		site.Node.Attach(a)
+		return a
+	}
+	denies, admits := attach(false), attach(true)
+	site.HoldMail() // the configuration in force is now the one that denies
+	time.Sleep(within)
+	wantOpen(t, "either admits", stream)
+	site.Node.Detach(admits)
+	wantEnded(t, "the one that is left denies", stream)
+	site.ReleaseMail()
+	site.Node.Detach(denies)
+}
+
 // An upstream's odd spelling of the type must not keep a stream open.
 func TestOddEventStreamEnds(t *testing.T) {
 	t.Parallel()

@@ -78,7 +78,7 @@ func TestModes(t *testing.T) {
 	s := open(t, badgerstore.Config{Dir: dir})
 	wantModes(t, dir)
 	for i := range 100 { // enough for new log files and tables
-		set(t, s, fmt.Sprint("k", i), 0, make([]byte, store.MaxValue))
+		set(t, s, fmt.Sprint("k", i), 0, noise(store.MaxValue))
 	}
 	if logs, _ := filepath.Glob(filepath.Join(dir, "00001.mem")); len(logs) > 0 {
 		t.Error("the first log file is still in use: nothing was tested")
@@ -314,7 +314,7 @@ func TestTidy(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, badgerstore.Config{Dir: dir, TidyEvery: 100 * time.Millisecond})
 	for i := range 300 {
-		set(t, s, fmt.Sprint("k", i), time.Second, make([]byte, store.MaxValue))
+		set(t, s, fmt.Sprint("k", i), time.Second, noise(store.MaxValue))
 	}
 	set(t, s, "ever", 0, []byte("v"))
 	before := tables(t, dir)

@@ -3,6 +3,7 @@ package badgerstore_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,6 +91,13 @@ func fillDisk(dir string) error {
 	return s.Close()
 }
 
+// noise cannot be compressed: what it takes in memory it takes on the disk.
+func noise(n int) []byte {
+	value := make([]byte, n)
+	rand.Read(value)
+	return value
+}
+
 func fillAndChurn(s store.Store, w int) error {
 	put := func(key string, value []byte) error {
 		return s.Update(context.Background(), key, 0, func([]byte) ([]byte, error) { return value, nil })
@@ -97,7 +105,7 @@ func fillAndChurn(s store.Store, w int) error {
 	key := func(i int) string { return fmt.Sprintf("%d/%d", w, i) }
 	n := 0
 	for ; ; n++ {
-		err := put(key(n), bytes.Repeat([]byte{byte(n)}, 1000+n%20_000))
+		err := put(key(n), noise(1000+n%20_000))
 		if errors.Is(err, store.ErrFull) {
 			break
 		}
@@ -106,7 +114,7 @@ func fillAndChurn(s store.Store, w int) error {
 		}
 	}
 	for i := range n { // deletes of every second, and replacing of the others
-		value := bytes.Repeat([]byte{byte(i)}, 1000)
+		value := noise(1000)
 		if i%2 == 0 {
 			value = nil
 		}

@@ -78,7 +78,7 @@ func TestModes(t *testing.T) {
 	s := open(t, badgerstore.Config{Dir: dir})
 	wantModes(t, dir)
 	for i := range 100 { // enough for new log files and tables
-		set(t, s, fmt.Sprint("k", i), 0, noise(store.MaxValue))
+		set(t, s, fmt.Sprint("k", i), 0, noise(i, store.MaxValue))
 	}
 	if logs, _ := filepath.Glob(filepath.Join(dir, "00001.mem")); len(logs) > 0 {
 		t.Error("the first log file is still in use: nothing was tested")
@@ -152,7 +152,7 @@ func filled(t *testing.T) string {
 	dir := t.TempDir()
 	s := open(t, badgerstore.Config{Dir: dir})
 	for i := range 60 {
-		set(t, s, fmt.Sprint("k", i), 0, bytes.Repeat([]byte("v"), store.MaxValue))
+		set(t, s, fmt.Sprint("k", i), 0, noise(i, store.MaxValue))
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestDamaged(t *testing.T) {
 }
 
 // Wherever a byte of a table is another one, it is found before Badger opens the
-// table, which could end the process, unless it means the same.
+// table, which could end the process.
 func TestDamagedByte(t *testing.T) {
 	dir := filled(t)
 	files, err := filepath.Glob(filepath.Join(dir, "*.sst"))
@@ -218,35 +218,25 @@ func TestDamagedByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := 0
-	for at := 0; at < len(sound); at += 1 + len(sound)/97 {
+	for at := len(sound) - 1; at >= 0; at -= 1 + len(sound)/61 {
 		damaged := bytes.Clone(sound)
 		damaged[at] ^= 0xff
 		if err := os.WriteFile(files[0], damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := badgerstore.Open(badgerstore.Config{Dir: dir, Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			found++
-			if !errors.Is(err, badgerstore.ErrDamaged) {
-				t.Errorf("byte %d of %d: %v", at, len(sound), err)
-			}
-			continue
+		if err := failure(t, badgerstore.Config{Dir: dir}); !errors.Is(err, badgerstore.ErrDamaged) {
+			t.Errorf("byte %d of %d: %v", at, len(sound), err)
 		}
-		for i := range 60 {
-			if value, err := s.Get(context.Background(), fmt.Sprint("k", i)); err != nil || string(value) != strings.Repeat("v", store.MaxValue) {
-				t.Errorf("byte %d of %d: another value, %v", at, len(sound), err)
-			}
-		}
-		s.Close()
-	}
-	if found < 50 {
-		t.Errorf("only %d damaged bytes were found", found)
 	}
 	if err := os.WriteFile(files[0], sound, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	open(t, badgerstore.Config{Dir: dir})
+	s := open(t, badgerstore.Config{Dir: dir})
+	for i := range 60 {
+		if value, err := s.Get(context.Background(), fmt.Sprint("k", i)); err != nil || !bytes.Equal(value, noise(i, store.MaxValue)) {
+			t.Errorf("k%d: %v", i, err)
+		}
+	}
 }
 
 // A database whose tables are not compressed, as they once were not, is read on.
@@ -314,7 +304,7 @@ func TestTidy(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, badgerstore.Config{Dir: dir, TidyEvery: 100 * time.Millisecond})
 	for i := range 300 {
-		set(t, s, fmt.Sprint("k", i), time.Second, noise(store.MaxValue))
+		set(t, s, fmt.Sprint("k", i), time.Second, noise(i, store.MaxValue))
 	}
 	set(t, s, "ever", 0, []byte("v"))
 	before := tables(t, dir)

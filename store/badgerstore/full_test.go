@@ -3,11 +3,12 @@ package badgerstore_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -91,11 +92,14 @@ func fillDisk(dir string) error {
 	return s.Close()
 }
 
-// noise cannot be compressed: what it takes in memory it takes on the disk.
-func noise(n int) []byte {
-	value := make([]byte, n)
-	rand.Read(value)
-	return value
+// noise is the same for the same seed, and cannot be compressed: what it takes in
+// memory it takes on the disk.
+func noise(seed, n int) []byte {
+	value := make([]byte, 0, n+8)
+	for source := rand.NewPCG(uint64(seed), 0); len(value) < n; {
+		value = binary.LittleEndian.AppendUint64(value, source.Uint64())
+	}
+	return value[:n]
 }
 
 func fillAndChurn(s store.Store, w int) error {
@@ -105,7 +109,7 @@ func fillAndChurn(s store.Store, w int) error {
 	key := func(i int) string { return fmt.Sprintf("%d/%d", w, i) }
 	n := 0
 	for ; ; n++ {
-		err := put(key(n), noise(1000+n%20_000))
+		err := put(key(n), noise(n, 1000+n%20_000))
 		if errors.Is(err, store.ErrFull) {
 			break
 		}
@@ -114,7 +118,7 @@ func fillAndChurn(s store.Store, w int) error {
 		}
 	}
 	for i := range n { // deletes of every second, and replacing of the others
-		value := noise(1000)
+		value := noise(i, 1000)
 		if i%2 == 0 {
 			value = nil
 		}

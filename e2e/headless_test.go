@@ -223,6 +223,8 @@ func TestHeadlessWarnsOfTrial(t *testing.T) {
 	t.Parallel()
 	for host, loud := range map[string]bool{"login.example.com": true, "localhost": false} {
 		server := postern.Start(t, postern.Config{Sites: strings.NewReplacer("localhost:$HTTP,", host+":$HTTP {", " https://localhost:$HTTPS {", "").Replace(portalSite), Env: []string{"SHOP_SECRET=x"}})
+		// Caddy starts its parts in no fixed order, so the server may answer before.
+		within(10*time.Second, func() bool { return strings.Contains(strings.ToLower(server.Logs.Text()), "no mail server is set") })
 		if got := strings.Contains(server.Logs.Text(), "AND A SITE IS PUBLIC"); got != loud {
 			t.Errorf("%s: warned %v", host, got)
 		}

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -69,79 +68,6 @@ func (p placement) names(host string) bool {
 	return slices.ContainsFunc(p.hosts, func(pattern string) bool { return gateway.MatchesHost(pattern, host) })
 }
 
-// found is told of each *Handler and *Portal in the routes. It is not provisioned
-// where the routes are not yet.
-type found func(placement, caddyhttp.MiddlewareHandler) error
-
-// doors passes on what is a door of a site.
-func doors(fn func(placement, *Handler) error) found {
-	return func(at placement, h caddyhttp.MiddlewareHandler) error {
-		if door, ok := h.(*Handler); ok {
-			return fn(at, door)
-		}
-		return nil
-	}
-}
-
-// walkServer finds the doors in the routes of a server, whether they are
-// provisioned or not. prefix is that of the pages.
-func walkServer(server *caddyhttp.Server, prefix string, fn func(placement, *Handler) error) error {
-	at := placement{loopback: listensOnLoopback(server.Listen)}
-	lets := func(set matcherSet) bool { return set.lets(prefix) }
-	var all []spot
-	walk := walker{lets: lets, found: doors(func(at placement, h *Handler) error {
-		all = append(all, spot{at, h})
-		return nil
-	})}
-	for i, route := range server.Routes {
-		inside, err := at.within(route, lets)
-		if err != nil {
-			return err
-		}
-		numbered := at
-		if inside.hosts != nil {
-			numbered.route, numbered.terminal = i+1, route.Terminal
-		}
-		if err := walk.list(caddyhttp.RouteList{route}, numbered); err != nil {
-			return err
-		}
-	}
-	for _, route := range server.NamedRoutes {
-		// Where a named route is invoked is not known here: any host may come.
-		named := at
-		named.again = true
-		if err := walk.list(caddyhttp.RouteList{*route}, named); err != nil {
-			return err
-		}
-	}
-	if server.Errors != nil {
-		inErrors := walker{lets: lets, found: doors(refuseInErrors)}
-		if err := inErrors.list(server.Errors.Routes, at); err != nil {
-			return err
-		}
-	}
-	if err := shareOrigins(all); err != nil {
-		return err
-	}
-	for _, p := range all {
-		if err := fn(p.at, p.h); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// refuseInErrors refuses a handler that would be reached when all is over.
-func refuseInErrors(_ placement, h *Handler) error {
-	return fmt.Errorf("%semail_auth stands in handle_errors, where it protects nothing; put it at the level of the site", h.at())
-}
-
-// spot is a handler where it stands.
-type spot struct {
-	at placement
-	h  *Handler
-}
-
 // shareOrigins gives an origin that one directive of a site states to the
 // others, since it is the site's, and finds two that differ.
 func shareOrigins(all []spot) error {
@@ -185,81 +111,6 @@ func listensOnLoopback(addresses []string) bool {
 	return len(addresses) > 0
 }
 
-// walker goes through the routes of a server.
-type walker struct {
-	// lets says whether a matcher set lets through what has to come.
-	lets   func(matcherSet) bool
-	found  found
-	routes int // seen so far
-}
-
-func (w *walker) list(routes caddyhttp.RouteList, at placement) error {
-	for _, route := range routes {
-		inside, err := at.within(route, w.lets)
-		if err != nil {
-			return err
-		}
-		w.routes++
-		if route.Group != "" {
-			inside.choices = append(slices.Clone(at.choices), choice{route.Group, w.routes})
-		}
-		for _, handler := range route.Handlers {
-			if err := w.handler(handler, inside); err != nil {
-				return err
-			}
-		}
-		if len(route.Handlers) > 0 {
-			continue
-		}
-		for _, raw := range route.HandlersRaw {
-			if err := w.raw(raw, inside); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at placement) error {
-	switch h := handler.(type) {
-	case *Handler, *Portal:
-		return w.found(at, handler)
-	case *caddyhttp.Subroute:
-		return w.list(h.Routes, at)
-	}
-	return nil
-}
-
-func (w *walker) raw(raw json.RawMessage, at placement) error {
-	var module struct {
-		Handler string `json:"handler"`
-	}
-	if err := json.Unmarshal(raw, &module); err != nil {
-		return fmt.Errorf("reading a handler: %w", err)
-	}
-	switch module.Handler {
-	case directive:
-		return w.rawHandler(raw, at, new(Handler))
-	case portalDirective:
-		return w.rawHandler(raw, at, new(Portal))
-	case "subroute":
-		var routes caddyhttp.Subroute
-		if err := json.Unmarshal(raw, &routes); err != nil {
-			return fmt.Errorf("reading a subroute: %w", err)
-		}
-		return w.list(routes.Routes, at)
-	}
-	return nil
-}
-
-// rawHandler finds one that is not provisioned yet.
-func (w *walker) rawHandler(raw json.RawMessage, at placement, h caddyhttp.MiddlewareHandler) error {
-	if err := json.Unmarshal(raw, h); err != nil {
-		return fmt.Errorf("reading a handler: %w", err)
-	}
-	return w.found(at, h)
-}
-
 // within is the placement inside a route, which what has to come reaches where
 // one of its matcher sets lets it through.
 func (p placement) within(route caddyhttp.Route, lets func(matcherSet) bool) (placement, error) {
@@ -283,105 +134,6 @@ func (p placement) within(route caddyhttp.Route, lets func(matcherSet) bool) (pl
 		inside.hosts = p.hosts
 	}
 	return inside, nil
-}
-
-// matcherSet is what one of a route's matcher sets cares for.
-type matcherSet struct {
-	hosts []string // nil: not for the host
-	paths []string // nil: not for the path
-	other bool     // for something else
-	text  string
-}
-
-// lets says whether a request for a page below the prefix can come through: where
-// the set cares for nothing but the host, or for a path that covers the pages.
-func (s matcherSet) lets(prefix string) bool {
-	if s.other {
-		return false
-	}
-	return s.paths == nil || slices.ContainsFunc(s.paths, func(path string) bool {
-		stem, wild := strings.CutSuffix(path, "*")
-		return wild && strings.HasPrefix(prefix+"/", stem)
-	})
-}
-
-// letsAll says whether requests for any path can come through. What else the set
-// cares for, such as the client's address, may be meant so.
-func (s matcherSet) letsAll() bool {
-	return s.paths == nil || slices.ContainsFunc(s.paths, func(path string) bool { return path == "*" || path == "/*" })
-}
-
-// matcherSets reads the matchers of a route in either form.
-func matcherSets(route caddyhttp.Route) ([]matcherSet, error) {
-	var sets []matcherSet
-	for _, matchers := range route.MatcherSets {
-		var set matcherSet
-		for _, matcher := range matchers {
-			set.add(matcher)
-		}
-		sets = append(sets, set)
-	}
-	if len(sets) > 0 {
-		return sets, nil
-	}
-	for _, raw := range route.MatcherSetsRaw {
-		var set matcherSet
-		if err := set.addRaw(raw); err != nil {
-			return nil, err
-		}
-		sets = append(sets, set)
-	}
-	return sets, nil
-}
-
-func (s *matcherSet) add(matcher any) {
-	switch m := matcher.(type) {
-	case *caddyhttp.MatchHost:
-		s.addHosts(*m)
-	case caddyhttp.MatchHost:
-		s.addHosts(m)
-	case *caddyhttp.MatchPath:
-		s.addPaths(*m)
-	case caddyhttp.MatchPath:
-		s.addPaths(m)
-	default:
-		s.other = true
-		if module, ok := matcher.(caddy.Module); ok {
-			s.text = module.CaddyModule().ID.Name()
-		}
-	}
-}
-
-func (s *matcherSet) addRaw(raw caddy.ModuleMap) error {
-	for name, value := range raw {
-		var list []string
-		switch name {
-		case "host", "path":
-			if err := json.Unmarshal(value, &list); err != nil {
-				return fmt.Errorf("reading the matcher %s: %w", name, err)
-			}
-		}
-		switch name {
-		case "host":
-			s.addHosts(list)
-		case "path":
-			s.addPaths(list)
-		default:
-			s.other, s.text = true, name
-		}
-	}
-	return nil
-}
-
-func (s *matcherSet) addHosts(hosts []string) {
-	for _, host := range hosts {
-		s.hosts = append(s.hosts, strings.ToLower(host))
-	}
-}
-
-func (s *matcherSet) addPaths(paths []string) {
-	s.paths = append(s.paths, paths...)
-	s.text = "path " + strings.Join(paths, " ")
 }
 
 // checkPlace says whether a handler can work where it stands.

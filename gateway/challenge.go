@@ -32,7 +32,7 @@ type challenge struct {
 	Generation int    `json:"generation"`
 
 	ReturnTo string `json:"return_to"`
-	// App is set where an application asked for its own user (client.go).
+	// App is set where an application asked for its own user (clientcalls.go).
 	App *appRequest `json:"app,omitempty"`
 	// Device and Network describe who asked, for the mail.
 	Device  string `json:"device"`

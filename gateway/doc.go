@@ -12,7 +12,7 @@
 //	                                                     └─ refuse
 //
 // Applications with pages of their own come by another door, package headless,
-// to the same engine: StartFor, ResendFor and VerifyFor (client.go) make, mail
+// to the same engine: StartFor, ResendFor and VerifyFor (clientcalls.go) make, mail
 // and use up the same sign-in requests, for which no session is opened.
 //
 // A sign-in request lives like this:

@@ -38,12 +38,12 @@ type placement struct {
 // choice is a route of a group, of which only the first that matches is run.
 type choice struct {
 	group string
-	route int // numbers all routes of a server that are in groups
+	route int // its number among all routes of the server
 }
 
 // apart says whether no request comes to both: they are in routes of different
 // hosts that end there, as a wildcard site and one below it, or in two handle
-// blocks of one site. Then they are of two sites.
+// blocks of one site. Then neither judges what comes to the other.
 func (p placement) apart(other placement) bool {
 	if p.server != other.server {
 		return true

@@ -191,11 +191,10 @@ func matching(rules []*Rule, r, original *http.Request) []*Rule {
 // where an upstream may take it for one that further rules are for. None: no rule
 // is for it.
 func judging(rules []*Rule, r, original *http.Request) []*Rule {
-	matched := matching(rules, r, original)
-	if len(matched) == 0 {
-		return matched
+	if matched := matching(rules, r, original); len(matched) > 0 {
+		return orAll(rules, matched, r, original)
 	}
-	return orAll(rules, matched, r, original)
+	return nil
 }
 
 // further returns those of the rules of a further directive that judge a request.
@@ -250,11 +249,11 @@ func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *visit, rules []*
 // public passes on a request that no rule is for, unless an upstream might read
 // its path as one that a rule is for.
 func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, server Server) error {
-	if v.Site.partlyPublic && oddMethod(r) {
+	switch {
+	case v.Site.partlyPublic && oddMethod(r):
 		d.fail(w, r, v, errMethod)
 		return nil
-	}
-	if v.Site.partlyPublic && mayBeAnother(v.Site.rules, nil, r, v.Original) {
+	case v.Site.partlyPublic && mayBeAnother(v.Site.rules, nil, r, v.Original):
 		d.fail(w, r, v, errPath)
 		return nil
 	}

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -183,37 +182,42 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		gateway.Unserved(w, r, http.StatusMisdirectedRequest, "This site is not served here under that name.")
 		return nil
 	}
-	vars, _ := r.Context().Value(caddyhttp.VarsCtxKey).(map[string]any)
-	clientIP, _ := vars[caddyhttp.ClientIPVarKey].(string)
-	trusted, _ := vars[caddyhttp.TrustedProxyVarKey].(bool)
-	return door.Handle(w, r, gateway.Incoming{
-		Site: site, Rules: h.rules, Original: was,
-		ClientIP: clientIP, TrustedProxy: trusted, Alone: h.alone,
-		Server: &passage{ctx: r.Context(), next: next},
-	})
+	p := &passage{request: r, next: next}
+	p.visit = gateway.Visit{Site: site, Rules: h.rules, Original: was, Alone: h.alone, Server: p}
+	return door.Handle(w, r, &p.visit)
 }
 
 // passage is what Caddy does for the door with one request.
 type passage struct {
-	ctx      context.Context
+	visit    gateway.Visit
+	request  *http.Request // as it came here
 	next     caddyhttp.Handler
-	identity gateway.Identity
+	identity *gateway.Identity
 }
 
-// Admitted tells Caddy who the user is, as its own authentication does.
-// They are worked out when they are asked for, which is cheaper than to set them.
-func (p *passage) Admitted(id gateway.Identity) {
+// ClientIP is what Caddy takes for the client's address.
+func (p *passage) ClientIP() string {
+	ip, _ := caddyhttp.GetVar(p.request.Context(), caddyhttp.ClientIPVarKey).(string)
+	return ip
+}
+
+// TrustedProxy says whether Caddy trusts the direct peer.
+func (p *passage) TrustedProxy() bool {
+	trusted, _ := caddyhttp.GetVar(p.request.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted
+}
+
+// Admitted tells Caddy who the user is, as its own authentication does, and that
+// it is nobody else, whatever a handler before this one has said. Placeholders are
+// worked out when they are asked for, which is cheaper than to set them.
+func (p *passage) Admitted(id *gateway.Identity) {
 	p.identity = id
 	repl := p.replacer()
-	for _, key := range userPlaceholders {
-		repl.Delete(key) // those of a handler before this one
-	}
+	repl.DeleteByPrefix(userPlaceholder)
 	repl.Map(p.placeholder)
 }
 
 const userPlaceholder = "http.auth.user."
-
-var userPlaceholders = [...]string{userPlaceholder + "id", userPlaceholder + "email", userPlaceholder + "groups", userPlaceholder + "method"}
 
 func (p *passage) placeholder(key string) (any, bool) {
 	if value, ok := p.user(key); ok {
@@ -252,7 +256,7 @@ func (p *passage) Expand(value string) string {
 func (p *passage) Next(w http.ResponseWriter, r *http.Request) error { return p.next.ServeHTTP(w, r) }
 
 func (p *passage) replacer() *caddy.Replacer {
-	return p.ctx.Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	return p.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 }
 
 // original returns the request as it came, before rewrites.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/postern-auth/postern/gateway"
 )
@@ -86,14 +87,30 @@ const maxSites = 1000
 
 // siteCache keeps sites by how they were asked for.
 type siteCache[K comparable] struct {
-	mu    sync.RWMutex
-	sites map[K]*gateway.Site
+	// latest is what was asked for before, as it mostly is again: comparing is
+	// quicker than looking up.
+	latest atomic.Pointer[keptSite[K]]
+	mu     sync.RWMutex
+	sites  map[K]*keptSite[K]
+}
+
+type keptSite[K comparable] struct {
+	key  K
+	site *gateway.Site
 }
 
 func (c *siteCache[K]) get(key K) *gateway.Site {
+	if latest := c.latest.Load(); latest != nil && latest.key == key {
+		return latest.site
+	}
 	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.sites[key]
+	kept := c.sites[key]
+	c.mu.RUnlock()
+	if kept == nil {
+		return nil
+	}
+	c.latest.Store(kept)
+	return kept.site
 }
 
 // put keeps a site, and returns the one that is kept.
@@ -101,12 +118,12 @@ func (c *siteCache[K]) put(key K, site *gateway.Site) *gateway.Site {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if known := c.sites[key]; known != nil {
-		return known
+		return known.site
 	}
 	if c.sites == nil || len(c.sites) >= maxSites {
-		c.sites = make(map[K]*gateway.Site)
+		c.sites = make(map[K]*keptSite[K])
 	}
-	c.sites[key] = site
+	c.sites[key] = &keptSite[K]{key, site}
 	return site
 }
 

@@ -69,7 +69,7 @@ func isNoSession(err error) bool { return errors.Is(err, ErrNoSession) }
 
 // fail answers with an error: a page to a person, a problem (RFC 9457) to a
 // program, a status to gRPC.
-func (d *Door) fail(w http.ResponseWriter, r *http.Request, v *visit, err error) {
+func (d *Door) fail(w http.ResponseWriter, r *http.Request, v *Visit, err error) {
 	f, known := failureOf(err)
 	if !known {
 		d.engine.log.Error("request refused because of a fault", "site", v.Site.Host, "path", v.Original.URL.Path, "error", err)
@@ -91,7 +91,7 @@ func (d *Door) fail(w http.ResponseWriter, r *http.Request, v *visit, err error)
 }
 
 // refuse answers a request that may not pass.
-func (d *Door) refuse(w http.ResponseWriter, r *http.Request, v *visit, decision Decision) {
+func (d *Door) refuse(w http.ResponseWriter, r *http.Request, v *Visit, decision Decision) {
 	kind := KindOf(r)
 	if decision.Verdict == Refuse {
 		d.refuseAddress(w, r, v, kind)
@@ -127,7 +127,7 @@ func challengeHeader(site *Site, decision Decision) string {
 	return challenge
 }
 
-func (d *Door) refuseAddress(w http.ResponseWriter, r *http.Request, v *visit, kind Kind) {
+func (d *Door) refuseAddress(w http.ResponseWriter, r *http.Request, v *Visit, kind Kind) {
 	email := v.session.Email
 	d.engine.log.Warn("refused by policy", "site", v.Site.Host, "email", email, "path", v.Original.URL.Path)
 	switch kind {
@@ -174,7 +174,7 @@ func secureHeaders(h http.Header) {
 }
 
 // show answers with a page.
-func (d *Door) show(w http.ResponseWriter, r *http.Request, v *visit, status int, view pages.View) {
+func (d *Door) show(w http.ResponseWriter, r *http.Request, v *Visit, status int, view pages.View) {
 	body := bytes.NewBuffer(make([]byte, 0, pages.TypicalSize))
 	if err := pages.Render(body, view); err != nil {
 		d.engine.log.Error("page cannot be drawn", "site", v.Site.Host, "error", err)
@@ -217,7 +217,7 @@ func writeJSON(w http.ResponseWriter, r *http.Request, status int, contentType s
 }
 
 // problem answers a program (RFC 9457).
-func (d *Door) problem(w http.ResponseWriter, r *http.Request, v *visit, status int, title string, more map[string]any) {
+func (d *Door) problem(w http.ResponseWriter, r *http.Request, v *Visit, status int, title string, more map[string]any) {
 	body := map[string]any{"type": "about:blank", "title": title, "status": status}
 	for name, value := range more {
 		body[name] = value

@@ -21,32 +21,45 @@ const (
 // own, in either order, and only its value tells them apart. Empty values are left
 // out, and values are not unquoted.
 type ownCookies struct {
-	// sessionName and browserName are those that count, "" for none; of each, most
-	// are taken.
+	// sessionName and browserName are those that count, "" for none. Of each,
+	// maxCookies are taken.
 	sessionName, browserName string
-	most                     int
-	sessions, browsers       []string // in the order of the request
+	sessions, browsers       []string  // in the order of the request
+	room                     [1]string // for sessions
 }
+
+// maxCookies is how many cookies of one name are tried: a browser sends one.
+const maxCookies = 3
 
 // take takes the value of a pair, where its name is exactly one that counts.
 func (c *ownCookies) take(pair string) {
-	for pair != "" && (pair[0] == ' ' || pair[0] == '\t') {
+	for pair != "" && isBlank(pair[0]) {
 		pair = pair[1:]
 	}
-	switch name, value, _ := strings.Cut(pair, "="); {
-	case name == "" || strings.Trim(value, " \t") == "":
-	case name == c.sessionName && len(c.sessions) < c.most:
-		c.sessions = append(c.sessions, strings.TrimRight(value, " \t"))
-	case name == c.browserName && len(c.browsers) < c.most:
-		c.browsers = append(c.browsers, strings.TrimRight(value, " \t"))
+	takeValue(&c.sessions, pair, c.sessionName)
+	takeValue(&c.browsers, pair, c.browserName)
+}
+
+func takeValue(values *[]string, pair, name string) {
+	if name == "" || len(*values) == maxCookies || len(pair) <= len(name) || pair[len(name)] != '=' || pair[:len(name)] != name {
+		return
+	}
+	value := pair[len(name)+1:]
+	for value != "" && isBlank(value[len(value)-1]) {
+		value = value[:len(value)-1]
+	}
+	if value != "" {
+		*values = append(*values, value)
 	}
 }
 
-// takeOwnCookies removes the gateway's cookies from what goes to an upstream,
-// and leaves the others byte for byte. A line on which nothing is left is
-// dropped, and the header with its last line. taken, which may be nil, gets them.
-func takeOwnCookies(h http.Header, taken *ownCookies) {
-	lines := h["Cookie"]
+func isBlank(c byte) bool { return c == ' ' || c == '\t' }
+
+// takeOwnCookies removes the gateway's cookies from what goes to an upstream, of
+// which lines are the Cookie header, and leaves the others byte for byte. A line
+// on which nothing is left is dropped, and the header with its last line. taken,
+// which may be nil, gets them.
+func takeOwnCookies(h http.Header, lines []string, taken *ownCookies) {
 	kept := lines[:0]
 	for _, line := range lines {
 		if rest, changed := withoutOwnCookies(line, taken); !changed || strings.Trim(rest, "; \t") != "" {
@@ -160,16 +173,20 @@ func isOwnCookie(pair string) bool {
 	for pair != "" && isCookieBlank(pair[len(pair)-1]) {
 		pair = pair[:len(pair)-1]
 	}
-	if len(pair) < len(LoopbackSessionCookie) {
-		return false // the shortest of them
-	}
-	for _, own := range [...]string{SessionCookie, BrowserCookie, LoopbackSessionCookie, LoopbackBrowserCookie} {
-		if len(pair) == len(own) && equalFoldASCII(pair, own) {
-			return true
-		}
+	switch len(pair) {
+	case len(SessionCookie):
+		return equalFoldASCII(pair, SessionCookie) || equalFoldASCII(pair, BrowserCookie)
+	case len(LoopbackSessionCookie):
+		return equalFoldASCII(pair, LoopbackSessionCookie) || equalFoldASCII(pair, LoopbackBrowserCookie)
 	}
 	return false
 }
+
+// Names of one length are told apart from most others at once.
+var (
+	_ = [1]struct{}{}[len(SessionCookie)-len(BrowserCookie)]
+	_ = [1]struct{}{}[len(LoopbackSessionCookie)-len(LoopbackBrowserCookie)]
+)
 
 // isCookieBlank is true for control characters too: net/http writes a space for
 // a line break in a header.

@@ -25,8 +25,9 @@ func NewDoor(e *Engine) *Door {
 	return d
 }
 
-// Incoming is what the server knows of a request.
-type Incoming struct {
+// Visit is a request at the door: what the server knows of it, and room for what
+// the door finds out. It is for one call of Handle.
+type Visit struct {
 	// Site is the one that the request is for.
 	Site *Site
 	// Rules are those of the directive that the request reached; the site may
@@ -34,97 +35,83 @@ type Incoming struct {
 	Rules []*Rule
 	// Original is the request as it came, before any rewrite: its method and URL.
 	Original *http.Request
-	// ClientIP is the client's address, as trusted proxies tell it; "" where it
-	// is not known. TrustedProxy says that the direct peer is one of them.
-	ClientIP     string
-	TrustedProxy bool
+	// Server is what the server does with this request for the door.
+	Server Server
 	// Alone says that the request comes to no other directive, and here only once:
 	// then its context need not tell of it.
 	Alone bool
-	// Server is what the server does with this request for the door.
-	Server Server
+
+	// secure says that the request came by TLS; loopback that it came in plain
+	// from this machine to a loopback name. Neither: no session counts.
+	secure, loopback bool
+	looked           bool // for the session
+	now              time.Time
+	cookies          ownCookies
+	session          *liveSession
+	secret           string // of session
+	out              upstreamWriter
+	// values has room for those of identity headers: a slice of its own for them
+	// would cost as much again.
+	values [5]string
 }
 
 // Server is the part of the server around the door for one request.
 type Server interface {
+	// ClientIP is the client's address, as trusted proxies tell it; "" where it is
+	// not known. TrustedProxy says that the direct peer is one of them.
+	ClientIP() string
+	TrustedProxy() bool
 	// Admitted is told who an admitted request comes from, before Expand is asked
 	// to fill the placeholders of a header's value.
-	Admitted(Identity)
+	Admitted(*Identity)
 	Expand(value string) string
 	// Next passes the request on.
 	Next(http.ResponseWriter, *http.Request) error
 }
 
-// visit is what the door has found out about a request. It is the context of
-// that request too, so that a further directive finds it.
-type visit struct {
-	context.Context
-	Incoming
-	now time.Time
-	// secure says that the request came by TLS; loopback that it came in plain
-	// from this machine to a loopback name. Neither: no session counts.
-	secure, loopback bool
-	ownCookies
-	room [maxCookies]string // of the values of sessions
-
-	looked  bool
-	session *liveSession
-	secret  string // of session
-
-	out upstreamWriter
-}
-
 type visitKey struct{}
-
-// Value implements context.Context.
-func (v *visit) Value(key any) any {
-	if key == (visitKey{}) {
-		return v
-	}
-	return v.Context.Value(key)
-}
 
 // Handle answers a request or passes it on. It is the one entrance: whatever it
 // cannot decide is refused. An error it returns is the upstream's.
-func (d *Door) Handle(w http.ResponseWriter, r *http.Request, in Incoming) error {
-	if !in.Alone {
-		if v, ok := r.Context().Value(visitKey{}).(*visit); ok {
-			return d.admit(w, r, v, further(in.Rules, r, v.Original), in.Server)
+func (d *Door) Handle(w http.ResponseWriter, r *http.Request, v *Visit) error {
+	if !v.Alone {
+		if first, ok := r.Context().Value(visitKey{}).(*Visit); ok {
+			return d.admit(w, r, first, further(v.Rules, r, first.Original), v.Server)
 		}
 	}
-	v := d.newVisit(r, in)
-	if !plainTarget(r) || !plainTarget(in.Original) {
+	d.begin(r, v)
+	if !plainTarget(r) || v.Original != r && !plainTarget(v.Original) {
 		d.fail(w, r, v, errPath)
 		return nil
 	}
-	if RefusedMethod(r) || RefusedMethod(in.Original) {
+	if RefusedMethod(r) || v.Original != r && RefusedMethod(v.Original) {
 		d.fail(w, r, v, errMethod)
 		return nil
 	}
-	in.Site.guard.scrub(r, &v.ownCookies)
+	v.Site.guard.scrub(r, &v.cookies)
 	switch {
-	case BelowPrefix(in.Original.URL.Path, d.prefix):
+	case BelowPrefix(v.Original.URL.Path, d.prefix):
 		d.page(w, r, v)
 		return nil
 	case BelowPrefix(r.URL.Path, d.prefix):
 		d.fail(w, r, v, errNoPage) // a rewrite led here; nothing below goes upstream
 		return nil
 	}
-	return d.admit(w, r, v, judging(in.Site.rules, r, in.Original), in.Server)
+	return d.admit(w, r, v, judging(v.Site.rules, r, v.Original), v.Server)
 }
 
-func (d *Door) newVisit(r *http.Request, in Incoming) *visit {
-	v := &visit{Context: r.Context(), Incoming: in, now: d.engine.now()}
-	v.secure = r.TLS != nil || in.TrustedProxy && in.Site.https() && saysHTTPS(r)
-	v.loopback = !v.secure && in.Site.loopback && isLoopbackIP(peerIP(r))
+// begin finds out how the request came, and so which cookies count.
+func (d *Door) begin(r *http.Request, v *Visit) {
+	v.now = d.engine.now()
+	v.secure = r.TLS != nil || v.Site.https() && saysHTTPS(r) && v.Server.TrustedProxy()
+	v.loopback = !v.secure && v.Site.loopback && isLoopbackIP(peerIP(r))
 	if !v.secure && !v.loopback {
-		return v
+		return
 	}
-	v.ownCookies = ownCookies{sessionName: v.sessionCookie(), most: maxCookies, sessions: v.room[:0]}
-	if BelowPrefix(in.Original.URL.Path, d.prefix) { // nobody else asks
-		v.browserName = v.browserCookie()
+	v.cookies.sessionName, v.cookies.sessions = v.sessionCookie(), v.cookies.room[:0]
+	if BelowPrefix(v.Original.URL.Path, d.prefix) { // nobody else asks
+		v.cookies.browserName = v.browserCookie()
 	}
-	return v
 }
 
 // plainTarget says whether the request names its target by a path. Another form
@@ -137,9 +124,6 @@ func plainTarget(r *http.Request) bool {
 		path == "" && r.Method == http.MethodConnect ||
 		path == "*" && r.Method == http.MethodOptions)
 }
-
-// maxCookies is how many cookies of one name are tried: a browser sends one.
-const maxCookies = 3
 
 func saysHTTPS(r *http.Request) bool {
 	said := r.Header["X-Forwarded-Proto"]
@@ -154,14 +138,14 @@ func peerIP(r *http.Request) string {
 	return strings.Trim(host, "[]")
 }
 
-func (v *visit) sessionCookie() string {
+func (v *Visit) sessionCookie() string {
 	if v.secure {
 		return SessionCookie
 	}
 	return LoopbackSessionCookie
 }
 
-func (v *visit) browserCookie() string {
+func (v *Visit) browserCookie() string {
 	if v.secure {
 		return BrowserCookie
 	}
@@ -219,11 +203,11 @@ func mayBeAnother(rules, matched []*Rule, r, original *http.Request) bool {
 
 // admit decides by the rules and passes the request on or answers it. The server
 // is that of the directive which was reached: the visit has that of the first.
-func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *visit, rules []*Rule, server Server) error {
+func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *Visit, rules []*Rule, server Server) error {
 	if len(rules) == 0 {
 		return d.public(w, r, v, server)
 	}
-	session, err := d.identify(v)
+	session, err := d.identify(r, v)
 	if err != nil {
 		d.fail(w, r, v, err)
 		return nil
@@ -238,8 +222,8 @@ func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *visit, rules []*
 		d.refuse(w, r, v, decision)
 		return nil
 	}
-	server.Admitted(Identity{Email: session.Email, Groups: member.joined, Method: session.Method})
-	if err := d.engine.setIdentity(r, v.Site, session, member, rules, server, v.now); err != nil {
+	server.Admitted(&member.identity)
+	if err := d.setIdentity(r, v, member, rules, server); err != nil {
 		d.fail(w, r, v, err)
 		return nil
 	}
@@ -248,7 +232,7 @@ func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *visit, rules []*
 
 // public passes on a request that no rule is for, unless an upstream might read
 // its path as one that a rule is for.
-func (d *Door) public(w http.ResponseWriter, r *http.Request, v *visit, server Server) error {
+func (d *Door) public(w http.ResponseWriter, r *http.Request, v *Visit, server Server) error {
 	switch {
 	case v.Site.partlyPublic && oddMethod(r):
 		d.fail(w, r, v, errMethod)
@@ -284,22 +268,22 @@ func mayMeanMore(rules, matched []*Rule, r *http.Request) bool {
 	})
 }
 
-// toldOf returns the request with the visit as its context, where another
+// toldOf returns the request with the visit in its context, where another
 // directive may need it.
-func (v *visit) toldOf(r *http.Request) *http.Request {
+func (v *Visit) toldOf(r *http.Request) *http.Request {
 	if v.Alone {
 		return r
 	}
-	return r.WithContext(v)
+	return r.WithContext(context.WithValue(r.Context(), visitKey{}, v))
 }
 
 // identify returns the session of the request, or nil where there is none.
-func (d *Door) identify(v *visit) (*liveSession, error) {
+func (d *Door) identify(r *http.Request, v *Visit) (*liveSession, error) {
 	if v.looked {
 		return v.session, nil
 	}
-	for _, secret := range v.sessions {
-		session, err := d.engine.identify(v.Context, v.Site, secret, v.now)
+	for _, secret := range v.cookies.sessions {
+		session, err := d.engine.identify(r.Context(), v.Site, secret, v.now)
 		if err == nil {
 			v.session, v.secret = session, secret
 			break
@@ -313,8 +297,8 @@ func (d *Door) identify(v *visit) (*liveSession, error) {
 }
 
 // browser returns the browser that asks, or nil where it has no valid cookie.
-func (d *Door) browser(v *visit) *Browser {
-	for _, value := range v.browsers {
+func (d *Door) browser(v *Visit) *Browser {
+	for _, value := range v.cookies.browsers {
 		if b := d.engine.openBrowser(v.Site, v.browserCookie(), value); b != nil {
 			return b
 		}
@@ -322,6 +306,6 @@ func (d *Door) browser(v *visit) *Browser {
 	return nil
 }
 
-func (d *Door) common(v *visit) pages.Common {
+func (d *Door) common(v *Visit) pages.Common {
 	return pages.Common{Site: v.Site.Host, Prefix: d.prefix}
 }

@@ -30,11 +30,15 @@ func ForgetSessions(n *Node) {
 }
 
 // StripOwnCookies removes the gateway's cookies.
-func StripOwnCookies(h http.Header) { takeOwnCookies(h, nil) }
+func StripOwnCookies(h http.Header) { takeOwnCookies(h, h["Cookie"], nil) }
 
-// CookieValues are those that count under the name, at most so many.
-func CookieValues(h http.Header, name string, most int) []string {
-	taken := ownCookies{sessionName: name, most: most}
-	takeOwnCookies(h.Clone(), &taken)
+// MaxCookies is how many cookies of one name are tried.
+const MaxCookies = maxCookies
+
+// CookieValues are those that count under the name, at most MaxCookies.
+func CookieValues(h http.Header, name string) []string {
+	taken := ownCookies{sessionName: name}
+	h = h.Clone()
+	takeOwnCookies(h, h["Cookie"], &taken)
 	return taken.sessions
 }

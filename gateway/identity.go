@@ -41,7 +41,8 @@ type membership struct {
 	groups  *Groups
 	changes uint64   // of the groups, when this was found out
 	names   []string // not nil
-	joined  string
+	// identity is what the server is told.
+	identity Identity
 }
 
 // memberOf returns what groups the session's address is in now.
@@ -51,37 +52,39 @@ func (s *liveSession) memberOf(groups *Groups) *membership {
 		return known
 	}
 	found := &membership{groups: groups, changes: changes, names: append([]string{}, groups.Of(s.Email)...)}
-	found.joined = strings.Join(found.names, ",")
+	found.identity = Identity{Email: s.Email, Groups: strings.Join(found.names, ","), Method: s.Method}
 	s.member.Store(found)
 	return found
 }
 
-// setIdentity sets the identity headers of a request for the session. Values of
-// further header fields are expanded by the server.
-func (e *Engine) setIdentity(r *http.Request, site *Site, s *liveSession, groups *membership, rules []*Rule, server Server, now time.Time) error {
-	assertion, err := e.assertion(site, s, groups, now)
+// setIdentity sets the identity headers of a request. Values of further header
+// fields are expanded by the server.
+func (d *Door) setIdentity(r *http.Request, v *Visit, groups *membership, rules []*Rule, server Server) error {
+	assertion, err := d.engine.assertion(v.Site, v.session, groups, v.now)
 	if err != nil {
 		return err
 	}
-	// Handlers that follow may change values in place, so each request has its own.
-	further := 0
-	for _, rule := range rules {
-		further += len(rule.Header)
+	values := v.values[:0]
+	if v.values[0] != "" {
+		values = nil // a directive before this one has set headers with it
 	}
-	values := make([]string, 0, 4+further)
 	set := func(field, value string) {
+		if len(values) == cap(values) {
+			values = make([]string, 0, len(v.values))
+		}
 		values = append(values, value)
+		// Handlers that follow may change values in place, and append to them.
 		r.Header[field] = values[len(values)-1 : len(values) : len(values)]
 	}
-	set(HeaderUser, s.Email)
-	set(HeaderEmail, s.Email)
+	set(HeaderUser, v.session.Email)
+	set(HeaderEmail, v.session.Email)
 	set(HeaderAssertion, assertion)
-	if groups.joined != "" {
-		set(HeaderGroups, groups.joined)
+	if groups.identity.Groups != "" {
+		set(HeaderGroups, groups.identity.Groups)
 	}
 	for _, rule := range rules {
 		for _, field := range rule.Header {
-			set(http.CanonicalHeaderKey(field.Name), server.Expand(field.Value))
+			set(field.Name, server.Expand(field.Value))
 		}
 	}
 	return nil
@@ -114,7 +117,7 @@ type signedAssertion struct {
 // assertion returns a signed statement of who the session belongs to, for the
 // site's upstream.
 func (e *Engine) assertion(site *Site, s *liveSession, groups *membership, now time.Time) (string, error) {
-	if known := s.assertion.Load(); known != nil && now.Before(known.until) && !now.Before(known.issued) && known.origin == site.Origin && known.groups == groups.joined {
+	if known := s.assertion.Load(); known != nil && now.Before(known.until) && !now.Before(known.issued) && known.origin == site.Origin && known.groups == groups.identity.Groups {
 		return known.token, nil
 	}
 	expires := earlier(now.Add(assertionLife), s.Expires)
@@ -126,7 +129,7 @@ func (e *Engine) assertion(site *Site, s *liveSession, groups *membership, now t
 	if err != nil {
 		return "", fmt.Errorf("signing an assertion: %w", err)
 	}
-	s.assertion.Store(&signedAssertion{site.Origin, groups.joined, token, now, expires.Add(-assertionReuse)})
+	s.assertion.Store(&signedAssertion{site.Origin, groups.identity.Groups, token, now, expires.Add(-assertionReuse)})
 	return token, nil
 }
 

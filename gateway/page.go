@@ -21,8 +21,8 @@ const (
 // page is one address below the prefix: what it does on GET and HEAD, and on
 // POST. Nil: another method is not allowed.
 type page struct {
-	get  func(http.ResponseWriter, *http.Request, *visit)
-	post func(http.ResponseWriter, *http.Request, *visit, url.Values)
+	get  func(http.ResponseWriter, *http.Request, *Visit)
+	post func(http.ResponseWriter, *http.Request, *Visit, url.Values)
 	// machine says that no secure connection is needed.
 	machine bool
 }
@@ -52,7 +52,7 @@ func HoldsToken(original *http.Request, prefix string) bool {
 }
 
 // page answers a request below the prefix. Nothing of it goes upstream.
-func (d *Door) page(w http.ResponseWriter, r *http.Request, v *visit) {
+func (d *Door) page(w http.ResponseWriter, r *http.Request, v *Visit) {
 	name, below := strings.CutPrefix(v.Original.URL.Path, d.prefix+"/")
 	p, ok := d.pages[name]
 	if !below {
@@ -89,7 +89,7 @@ func (p page) allowed() string {
 	return "GET, HEAD, POST"
 }
 
-func (d *Door) post(w http.ResponseWriter, r *http.Request, v *visit, p page) {
+func (d *Door) post(w http.ResponseWriter, r *http.Request, v *Visit, p page) {
 	form, err := readForm(w, r)
 	if err != nil {
 		d.fail(w, r, v, err)
@@ -139,14 +139,14 @@ func parseForm(body string) url.Values {
 
 // setCookie sets one of our cookies, for maxAge seconds; a negative maxAge ends
 // it.
-func (v *visit) setCookie(w http.ResponseWriter, name, value string, maxAge int) {
+func (v *Visit) setCookie(w http.ResponseWriter, name, value string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
 		Name: name, Value: value, Path: "/", MaxAge: maxAge,
 		Secure: v.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }
 
-func (d *Door) setBrowser(w http.ResponseWriter, v *visit, b *Browser) error {
+func (d *Door) setBrowser(w http.ResponseWriter, v *Visit, b *Browser) error {
 	value, err := d.engine.sealBrowser(v.Site, v.browserCookie(), b)
 	if err != nil {
 		return err
@@ -156,6 +156,6 @@ func (d *Door) setBrowser(w http.ResponseWriter, v *visit, b *Browser) error {
 }
 
 // signedOut is where a sign-out leads.
-func (d *Door) signedOut(w http.ResponseWriter, r *http.Request, v *visit) {
+func (d *Door) signedOut(w http.ResponseWriter, r *http.Request, v *Visit) {
 	d.show(w, r, v, http.StatusOK, &pages.SignedOut{Common: d.common(v)})
 }

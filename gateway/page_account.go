@@ -9,8 +9,8 @@ import (
 )
 
 // account shows who is signed in.
-func (d *Door) account(w http.ResponseWriter, r *http.Request, v *visit) {
-	session, err := d.identify(v)
+func (d *Door) account(w http.ResponseWriter, r *http.Request, v *Visit) {
+	session, err := d.identify(r, v)
 	switch {
 	case err != nil:
 		d.fail(w, r, v, err)
@@ -25,8 +25,8 @@ func (d *Door) account(w http.ResponseWriter, r *http.Request, v *visit) {
 }
 
 // me tells a program who is signed in.
-func (d *Door) me(w http.ResponseWriter, r *http.Request, v *visit) {
-	session, err := d.identify(v)
+func (d *Door) me(w http.ResponseWriter, r *http.Request, v *Visit) {
+	session, err := d.identify(r, v)
 	if err != nil {
 		d.fail(w, r, v, err)
 		return
@@ -49,13 +49,13 @@ func (d *Door) me(w http.ResponseWriter, r *http.Request, v *visit) {
 }
 
 // jwks publishes the keys that assertions are verified with (RFC 7517).
-func (d *Door) jwks(w http.ResponseWriter, r *http.Request, v *visit) {
+func (d *Door) jwks(w http.ResponseWriter, r *http.Request, v *Visit) {
 	writeJSON(w, r, http.StatusOK, "application/jwk-set+json", d.engine.keySet())
 }
 
 // signOut ends the session on the server.
-func (d *Door) signOut(w http.ResponseWriter, r *http.Request, v *visit, _ url.Values) {
-	for _, secret := range v.sessions {
+func (d *Door) signOut(w http.ResponseWriter, r *http.Request, v *Visit, _ url.Values) {
+	for _, secret := range v.cookies.sessions {
 		if err := d.engine.End(r.Context(), v.Site, secret); err != nil {
 			d.engine.log.Error("session cannot be ended", "site", v.Site.Host, "error", err)
 			d.fail(w, r, v, errStillIn)

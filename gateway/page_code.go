@@ -34,8 +34,8 @@ func (t waiting) or(requestReturnTo string) string {
 	return requestReturnTo
 }
 
-func (d *Door) status(r *http.Request, v *visit, tab waiting) (Status, error) {
-	if _, err := d.identify(v); err != nil {
+func (d *Door) status(r *http.Request, v *Visit, tab waiting) (Status, error) {
+	if _, err := d.identify(r, v); err != nil {
 		return Status{}, err
 	}
 	return d.engine.Status(r.Context(), v.Site, tab.request, d.browser(v), v.secret)
@@ -43,7 +43,7 @@ func (d *Door) status(r *http.Request, v *visit, tab waiting) (Status, error) {
 
 // checkMail shows the page that waits for the code, and tells its script
 // whether to go on.
-func (d *Door) checkMail(w http.ResponseWriter, r *http.Request, v *visit) {
+func (d *Door) checkMail(w http.ResponseWriter, r *http.Request, v *Visit) {
 	tab := d.waitingOf(v.Original.URL.Query())
 	status, err := d.status(r, v, tab)
 	if strings.HasPrefix(r.Header.Get("Accept"), "application/json") {
@@ -63,7 +63,7 @@ func (d *Door) checkMail(w http.ResponseWriter, r *http.Request, v *visit) {
 }
 
 // tellScript answers the waiting page's script.
-func (d *Door) tellScript(w http.ResponseWriter, r *http.Request, v *visit, tab waiting, status Status, err error) {
+func (d *Door) tellScript(w http.ResponseWriter, r *http.Request, v *Visit, tab waiting, status Status, err error) {
 	answer := map[string]string{"state": "pending"}
 	code := http.StatusOK
 	switch {
@@ -83,7 +83,7 @@ func (d *Door) tellScript(w http.ResponseWriter, r *http.Request, v *visit, tab 
 	writeJSON(w, r, code, "application/json", answer)
 }
 
-func (d *Door) checkMailView(v *visit, tab waiting, s Status) *pages.CheckMail {
+func (d *Door) checkMailView(v *Visit, tab waiting, s Status) *pages.CheckMail {
 	common := d.common(v)
 	common.RequestID = s.ID
 	return &pages.CheckMail{
@@ -96,7 +96,7 @@ func (d *Door) checkMailView(v *visit, tab waiting, s Status) *pages.CheckMail {
 
 // expired offers a fresh start. The address is filled in only in the browser
 // that asked.
-func (d *Door) expired(w http.ResponseWriter, r *http.Request, v *visit, idOrToken, returnTo string) {
+func (d *Door) expired(w http.ResponseWriter, r *http.Request, v *Visit, idOrToken, returnTo string) {
 	email, requestReturnTo := d.engine.Recall(r.Context(), v.Site, idOrToken, d.browser(v))
 	if returnTo == "" {
 		returnTo = requestReturnTo
@@ -105,7 +105,7 @@ func (d *Door) expired(w http.ResponseWriter, r *http.Request, v *visit, idOrTok
 }
 
 // submitCode takes a code.
-func (d *Door) submitCode(w http.ResponseWriter, r *http.Request, v *visit, form url.Values) {
+func (d *Door) submitCode(w http.ResponseWriter, r *http.Request, v *Visit, form url.Values) {
 	tab := d.waitingOf(form)
 	answer, err := d.answer(r, v)
 	if err != nil {
@@ -122,18 +122,18 @@ func (d *Door) submitCode(w http.ResponseWriter, r *http.Request, v *visit, form
 }
 
 // answer returns what the engine needs to know of the browser that answers.
-func (d *Door) answer(r *http.Request, v *visit) (Answer, error) {
-	if _, err := d.identify(v); err != nil {
+func (d *Door) answer(r *http.Request, v *Visit) (Answer, error) {
+	if _, err := d.identify(r, v); err != nil {
 		return Answer{}, err
 	}
 	return Answer{
 		Site: v.Site, Browser: d.browser(v), Session: v.secret,
-		ClientIP: v.ClientIP, UserAgent: r.UserAgent(),
+		ClientIP: v.Server.ClientIP(), UserAgent: r.UserAgent(),
 	}, nil
 }
 
 // enter lets a verified browser in.
-func (d *Door) enter(w http.ResponseWriter, r *http.Request, v *visit, verified Verified, returnTo string) {
+func (d *Door) enter(w http.ResponseWriter, r *http.Request, v *Visit, verified Verified, returnTo string) {
 	if verified.Secret != "" {
 		if err := d.setBrowser(w, v, d.engine.Remember(d.browser(v), verified.Email)); err != nil {
 			d.fail(w, r, v, err)
@@ -146,7 +146,7 @@ func (d *Door) enter(w http.ResponseWriter, r *http.Request, v *visit, verified 
 }
 
 // refuseCode answers a code that did not let in.
-func (d *Door) refuseCode(w http.ResponseWriter, r *http.Request, v *visit, tab waiting, refusal error) {
+func (d *Door) refuseCode(w http.ResponseWriter, r *http.Request, v *Visit, tab waiting, refusal error) {
 	var wrong *WrongCodeError
 	var limit *LimitError
 	switch {
@@ -173,7 +173,7 @@ func (d *Door) refuseCode(w http.ResponseWriter, r *http.Request, v *visit, tab 
 }
 
 // askAgain shows the form again, with what is wrong. problem may be nil.
-func (d *Door) askAgain(w http.ResponseWriter, r *http.Request, v *visit, tab waiting, code int, problem func(Status) string) {
+func (d *Door) askAgain(w http.ResponseWriter, r *http.Request, v *Visit, tab waiting, code int, problem func(Status) string) {
 	s, err := d.status(r, v, tab)
 	switch {
 	case errors.Is(err, ErrUnknown):
@@ -212,7 +212,7 @@ func codeForm(s Status) string {
 }
 
 // resend sends the mail again.
-func (d *Door) resend(w http.ResponseWriter, r *http.Request, v *visit, form url.Values) {
+func (d *Door) resend(w http.ResponseWriter, r *http.Request, v *Visit, form url.Values) {
 	tab := d.waitingOf(form)
 	back := d.codePath(tab.request, "", tab.returnTo)
 	err := d.engine.Resend(r.Context(), v.Site, tab.request, d.browser(v))

@@ -11,7 +11,7 @@ import (
 // openLink opens a mailed link. In the browser that asked, a navigation signs
 // in; anything else, by which a mail scanner or a preview may come, uses nothing
 // up.
-func (d *Door) openLink(w http.ResponseWriter, r *http.Request, v *visit) {
+func (d *Door) openLink(w http.ResponseWriter, r *http.Request, v *Visit) {
 	answer, err := d.answer(r, v)
 	if err != nil {
 		d.fail(w, r, v, err)
@@ -27,7 +27,7 @@ func (d *Door) openLink(w http.ResponseWriter, r *http.Request, v *visit) {
 
 // confirmLink is the button by which a person signs in in a browser that did
 // not ask for the link.
-func (d *Door) confirmLink(w http.ResponseWriter, r *http.Request, v *visit, form url.Values) {
+func (d *Door) confirmLink(w http.ResponseWriter, r *http.Request, v *Visit, form url.Values) {
 	answer, err := d.answer(r, v)
 	if err != nil {
 		d.fail(w, r, v, err)
@@ -37,7 +37,7 @@ func (d *Door) confirmLink(w http.ResponseWriter, r *http.Request, v *visit, for
 	d.answerLink(w, r, v, answer)
 }
 
-func (d *Door) answerLink(w http.ResponseWriter, r *http.Request, v *visit, answer Answer) {
+func (d *Door) answerLink(w http.ResponseWriter, r *http.Request, v *Visit, answer Answer) {
 	if answer.Token == "" {
 		d.expired(w, r, v, "", "")
 		return
@@ -55,7 +55,7 @@ func (d *Door) answerLink(w http.ResponseWriter, r *http.Request, v *visit, answ
 	}
 }
 
-func (d *Door) failLink(w http.ResponseWriter, r *http.Request, v *visit, err error) {
+func (d *Door) failLink(w http.ResponseWriter, r *http.Request, v *Visit, err error) {
 	var limit *LimitError
 	if !errors.As(err, &limit) {
 		d.fail(w, r, v, err)
@@ -69,7 +69,7 @@ func (d *Door) failLink(w http.ResponseWriter, r *http.Request, v *visit, err er
 
 // showLink shows what a link would do here, without using it up: a button where
 // it may sign in, otherwise where to go.
-func (d *Door) showLink(w http.ResponseWriter, r *http.Request, v *visit, answer Answer) {
+func (d *Door) showLink(w http.ResponseWriter, r *http.Request, v *Visit, answer Answer) {
 	status, err := d.engine.LinkStatus(r.Context(), answer)
 	switch {
 	case errors.Is(err, ErrUnknown):

@@ -9,11 +9,11 @@ import (
 )
 
 // signIn shows the form that asks for an address.
-func (d *Door) signIn(w http.ResponseWriter, r *http.Request, v *visit) {
+func (d *Door) signIn(w http.ResponseWriter, r *http.Request, v *Visit) {
 	query := v.Original.URL.Query()
 	returnTo := d.returnTo(query.Get("return_to"))
 	again := query.Get("prompt") == "login"
-	session, err := d.identify(v)
+	session, err := d.identify(r, v)
 	if err != nil {
 		d.fail(w, r, v, err)
 		return
@@ -36,7 +36,7 @@ func (d *Door) signIn(w http.ResponseWriter, r *http.Request, v *visit) {
 // greet gives a browser its cookie with the form already, so that several tabs
 // that send it at once are known to be one browser. Only a page navigation gets
 // it: other requests of other sites come without the cookie that the browser has.
-func (d *Door) greet(w http.ResponseWriter, r *http.Request, v *visit) error {
+func (d *Door) greet(w http.ResponseWriter, r *http.Request, v *Visit) error {
 	if d.browser(v) != nil || !IsTopLevelNavigation(r) {
 		return nil
 	}
@@ -44,7 +44,7 @@ func (d *Door) greet(w http.ResponseWriter, r *http.Request, v *visit) error {
 }
 
 // submitEmail takes an address and starts a sign-in request.
-func (d *Door) submitEmail(w http.ResponseWriter, r *http.Request, v *visit, form url.Values) {
+func (d *Door) submitEmail(w http.ResponseWriter, r *http.Request, v *Visit, form url.Values) {
 	returnTo := d.returnTo(form.Get("return_to"))
 	browser := d.browser(v)
 	if browser == nil {
@@ -52,7 +52,7 @@ func (d *Door) submitEmail(w http.ResponseWriter, r *http.Request, v *visit, for
 	}
 	started, err := d.engine.Start(r.Context(), StartRequest{
 		Site: v.Site, Browser: browser, Email: form.Get("email"), ReturnTo: returnTo,
-		ClientIP: v.ClientIP, UserAgent: r.UserAgent(),
+		ClientIP: v.Server.ClientIP(), UserAgent: r.UserAgent(),
 	})
 	var limit *LimitError
 	switch {

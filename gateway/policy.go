@@ -117,8 +117,8 @@ func (w Who) covers(address string, groups []string) bool {
 	return true
 }
 
-// HeaderField is one more identity header; Value may hold placeholders of the
-// server.
+// HeaderField is one more identity header. Name is in the form of
+// http.CanonicalHeaderKey; Value may hold placeholders of the server.
 type HeaderField struct{ Name, Value string }
 
 // Rule is what one directive demands.

@@ -27,40 +27,49 @@ const maxField = 128
 // for concurrent use, since nothing changes it.
 type HeaderGuard struct {
 	names map[string]bool // folded
-	// first has the bytes that such a field can begin with, by which most headers
-	// are told apart at once.
-	first [256]bool
+	// shortest is, by their first byte, the length of the shortest such field, by
+	// which most headers are told apart at once. 0: none begins with it.
+	shortest [256]uint8
 }
 
 // NewHeaderGuard returns a guard of Remote-User, Remote-Email, Remote-Groups,
 // Remote-Name, everything that begins with X-Postern-, and extraFields.
 func NewHeaderGuard(extraFields []string) *HeaderGuard {
 	g := &HeaderGuard{names: make(map[string]bool)}
-	for c := range g.first {
-		g.first[c] = !isAlphanumeric(byte(c)) // left out: what follows decides
+	for c := range g.shortest {
+		if !isAlphanumeric(byte(c)) {
+			g.shortest[c] = 1 // left out: what follows decides
+		}
 	}
-	g.beginsWith(identityPrefix[0])
+	g.beginsWith(identityPrefix)
 	for _, fields := range [][]string{identityFields, extraFields} {
 		for _, field := range fields {
 			if name := foldField(make([]byte, 0, maxField), field); len(name) > 0 {
 				g.names[string(name)] = true
-				g.beginsWith(name[0])
+				g.beginsWith(string(name))
 			}
 		}
 	}
 	return g
 }
 
-func (g *HeaderGuard) beginsWith(folded byte) {
-	g.first[folded] = true
-	if folded >= 'a' && folded <= 'z' {
-		g.first[folded-'a'+'A'] = true
+// beginsWith notes the beginning of guarded names, folded.
+func (g *HeaderGuard) beginsWith(folded string) {
+	first := folded[0]
+	if known := g.shortest[first]; known == 0 || len(folded) < int(known) {
+		g.shortest[first] = uint8(len(folded))
+	}
+	if first >= 'a' && first <= 'z' {
+		g.shortest[first-'a'+'A'] = g.shortest[first]
 	}
 }
 
 // Guards reports whether a field of this name is kept from clients.
 func (g *HeaderGuard) Guards(field string) bool {
-	if field == "" || !g.first[field[0]] {
+	if field == "" {
+		return false
+	}
+	if shortest := g.shortest[field[0]]; shortest == 0 || len(field) < int(shortest) {
 		return false
 	}
 	var room [maxField]byte
@@ -76,11 +85,7 @@ func (g *HeaderGuard) Scrub(r *http.Request) { g.scrub(r, nil) }
 
 // scrub is Scrub; taken gets the cookies that it removes.
 func (g *HeaderGuard) scrub(r *http.Request, taken *ownCookies) {
-	g.scrubFields(r.Header)
-	takeOwnCookies(r.Header, taken)
-	refuseHTTPUpgrade(r.Header)
-	reduceConnection(r.Header, "Connection")
-	reduceConnection(r.Header, "Proxy-Connection")
+	g.scrubHeader(r.Header, taken)
 	bodiless := usuallyLacksBody(r.Method)
 	if bodiless {
 		r.Trailer = nil
@@ -101,6 +106,36 @@ func usuallyLacksBody(method string) bool {
 		return true
 	}
 	return false
+}
+
+// scrubHeader finds all that matters in one pass: to look for each field would
+// take longer than all else here.
+func (g *HeaderGuard) scrubHeader(h http.Header, taken *ownCookies) {
+	var cookie, upgrade, connection, proxyConnection []string
+	for field, values := range h {
+		switch field {
+		case "Cookie":
+			cookie = values
+		case "Upgrade":
+			upgrade = values
+		case "Connection":
+			connection = values
+		case "Proxy-Connection":
+			proxyConnection = values
+		case "Http2-Settings":
+			delete(h, field) // of an Upgrade to h2c, which is refused
+		default:
+			if g.Guards(field) {
+				delete(h, field)
+			}
+		}
+	}
+	if cookie != nil {
+		takeOwnCookies(h, cookie, taken)
+	}
+	refuseHTTPUpgrade(h, upgrade)
+	reduceConnection(h, "Connection", connection)
+	reduceConnection(h, "Proxy-Connection", proxyConnection)
 }
 
 func (g *HeaderGuard) scrubFields(h http.Header) {
@@ -169,9 +204,8 @@ func foldField(to []byte, name string) []byte {
 // refuseHTTPUpgrade removes an Upgrade to another version of HTTP, or to TLS: what
 // followed on the connection would be requests that nobody here sees. RFC 9113
 // has dropped h2c by Upgrade, and a server may always answer without it.
-func refuseHTTPUpgrade(h http.Header) {
-	delete(h, "Http2-Settings")
-	for _, value := range h["Upgrade"] {
+func refuseHTTPUpgrade(h http.Header, values []string) {
+	for _, value := range values {
 		for protocol := range strings.SplitSeq(value, ",") {
 			name, _, _ := strings.Cut(trimBlanks(protocol), "/")
 			for _, refused := range [...]string{"h2c", "h2", "h3", "http", "tls"} {
@@ -186,8 +220,7 @@ func refuseHTTPUpgrade(h http.Header) {
 
 // reduceConnection leaves only the options that have a meaning of their own:
 // every other one names a header to be dropped.
-func reduceConnection(h http.Header, field string) {
-	values := h[field]
+func reduceConnection(h http.Header, field string, values []string) {
 	for _, value := range values {
 		if onlyHarmless(value) {
 			continue

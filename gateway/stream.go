@@ -33,8 +33,7 @@ type streams struct {
 
 // stream is one of them, or a request that may become one.
 type stream struct {
-	host    string
-	session string // hash; changes where a step-up replaces the session
+	session *liveSession // changes where a step-up replaces it
 	// cancel ends the request, where the deadlines of its connection would not.
 	cancel context.CancelFunc
 	// control is that of the server's own writer: a server may wrap it in ones
@@ -123,8 +122,8 @@ func (s *streams) run(ctx context.Context) {
 func (s *streams) judge(ctx context.Context) {
 	attachments := s.node.announced()
 	var inUse []*liveSession
-	for st, hash := range s.snapshot() {
-		session, keep := verdict(ctx, attachments, st.host, hash)
+	for st, admitted := range s.snapshot() {
+		session, keep := verdict(ctx, attachments, admitted)
 		if !keep {
 			s.cut(st)
 			continue
@@ -134,7 +133,7 @@ func (s *streams) judge(ctx context.Context) {
 		}
 		inUse = append(inUse, session)
 		s.mu.Lock()
-		st.session = session.hash
+		st.session = session
 		s.mu.Unlock()
 	}
 	s.note(ctx, inUse)
@@ -157,25 +156,25 @@ func (s *streams) note(ctx context.Context, inUse []*liveSession) {
 	})
 }
 
-func (s *streams) snapshot() map[*stream]string {
+func (s *streams) snapshot() map[*stream]*liveSession {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := make(map[*stream]string, len(s.open))
+	all := make(map[*stream]*liveSession, len(s.open))
 	for st := range s.open {
 		all[st] = st.session
 	}
 	return all
 }
 
-// verdict says whether a stream of the session with the hash may go on, and of
+// verdict says whether a stream that was admitted by a session may go on, and of
 // which session it is now. Where the store cannot tell, it goes on until it can;
 // where another configuration is being loaded, while either admits the address.
-func verdict(ctx context.Context, attachments []*Attachment, host, hash string) (session *liveSession, keep bool) {
+func verdict(ctx context.Context, attachments []*Attachment, admitted *liveSession) (session *liveSession, keep bool) {
 	if len(attachments) == 0 {
 		return nil, false
 	}
 	e := attachments[0].Engine
-	found, err := e.sessions.load(ctx, hash)
+	found, err := e.sessions.load(ctx, admitted.hash)
 	for range maxReplaced {
 		if err != nil || found.ReplacedBy == "" {
 			break
@@ -185,7 +184,7 @@ func verdict(ctx context.Context, attachments []*Attachment, host, hash string) 
 	if err != nil {
 		return nil, !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrClosed)
 	}
-	return found, found.live(e.now()) && slices.ContainsFunc(attachments, func(a *Attachment) bool { return a.MayEnter(host, found.Email) })
+	return found, found.live(e.now()) && slices.ContainsFunc(attachments, func(a *Attachment) bool { return a.MayEnter(found.Site, found.Email) })
 }
 
 // maxReplaced is how many sign-ins one after the other a stream follows at once.
@@ -305,7 +304,7 @@ func (w *upstreamWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter 
 
 // writer returns the writer of a request that is passed on: that of the visit,
 // but for a further directive.
-func (v *visit) writer(w http.ResponseWriter) *upstreamWriter {
+func (v *Visit) writer(w http.ResponseWriter) *upstreamWriter {
 	out := &v.out
 	if out.ResponseWriter != nil {
 		out = new(upstreamWriter)
@@ -315,10 +314,10 @@ func (v *visit) writer(w http.ResponseWriter) *upstreamWriter {
 }
 
 // passOn passes an admitted request on, as an open stream where it is one.
-func (d *Door) passOn(w http.ResponseWriter, r *http.Request, v *visit, server Server) error {
+func (d *Door) passOn(w http.ResponseWriter, r *http.Request, v *Visit, server Server) error {
 	out := v.writer(w)
 	out.streams = d.engine.node.streams
-	out.stream = stream{host: v.Site.Host, session: v.session.hash}
+	out.stream.session = v.session
 	defer out.after()
 	r = v.toldOf(r)
 	longLived := isUpgrade(r) || isGRPC(r)

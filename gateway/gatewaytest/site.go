@@ -367,9 +367,9 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such site", http.StatusMisdirectedRequest)
 		return
 	}
-	in := gateway.Incoming{
-		Site: site, ClientIP: take(r, "Test-Client-Ip"), TrustedProxy: take(r, "Test-Trusted") != "",
-		Server: &around{site: s},
+	in := gateway.Visit{
+		Site:   site,
+		Server: &around{site: s, clientIP: take(r, "Test-Client-Ip"), trusted: take(r, "Test-Trusted") != ""},
 	}
 	if take(r, "Test-Plain") == "" {
 		r.TLS = &tls.ConnectionState{}
@@ -386,7 +386,7 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 	if gateway.HoldsToken(in.Original, current.prefix) {
 		s.skipped.Add(1)
 	}
-	if err := current.door.Handle(w, r, in); err != nil {
+	if err := current.door.Handle(w, r, &in); err != nil {
 		s.t.Errorf("upstream: %v", err)
 	}
 }
@@ -394,10 +394,16 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 // around is the gateway.Server of one request.
 type around struct {
 	site     *Site
-	identity gateway.Identity
+	clientIP string
+	trusted  bool
+	identity *gateway.Identity
 }
 
-func (a *around) Admitted(id gateway.Identity) { a.identity = id }
+func (a *around) ClientIP() string { return a.clientIP }
+
+func (a *around) TrustedProxy() bool { return a.trusted }
+
+func (a *around) Admitted(id *gateway.Identity) { a.identity = id }
 
 func (a *around) Expand(value string) string {
 	return strings.NewReplacer("{http.auth.user.email}", a.identity.Email, "{http.auth.user.method}", a.identity.Method).Replace(value)

@@ -183,8 +183,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	p := &passage{request: r, next: next}
-	p.visit = gateway.Visit{Site: site, Rules: h.rules, Original: was, Alone: h.alone, Server: p}
-	return door.Handle(w, r, &p.visit)
+	v := &p.visit
+	v.Site, v.Rules, v.Original, v.Alone, v.Server = site, h.rules, was, h.alone, p
+	return door.Handle(w, r, v)
 }
 
 // passage is what Caddy does for the door with one request.
@@ -262,13 +263,18 @@ func (p *passage) replacer() *caddy.Replacer {
 // original returns the request as it came, before rewrites.
 func original(r *http.Request) *http.Request {
 	was, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request)
-	if !ok || was.Method == r.Method && was.RequestURI == r.RequestURI && *was.URL == *r.URL {
+	if !ok || was.Method == r.Method && was.RequestURI == r.RequestURI && sameTarget(was.URL, r.URL) {
 		return r
 	}
 	before := *r
 	before.Method, before.URL, before.RequestURI = was.Method, was.URL, was.RequestURI
 	reread(&before)
 	return &before
+}
+
+// sameTarget compares what of a URL a server reads from a request.
+func sameTarget(a, b *url.URL) bool {
+	return a.Path == b.Path && a.RawPath == b.RawPath && a.RawQuery == b.RawQuery && a.Opaque == b.Opaque && a.Host == b.Host && a.Scheme == b.Scheme
 }
 
 // reread makes a changed copy of a request ready for matchers, which read

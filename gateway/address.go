@@ -234,6 +234,9 @@ func equalFoldASCII(a, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}
+	if a == b {
+		return true
+	}
 	for i := range len(a) {
 		if lowerByte(a[i]) != lowerByte(b[i]) {
 			return false

@@ -33,9 +33,7 @@ const maxCookies = 3
 
 // take takes the value of a pair, where its name is exactly one that counts.
 func (c *ownCookies) take(pair string) {
-	for pair != "" && isBlank(pair[0]) {
-		pair = pair[1:]
-	}
+	pair = trimLeadingBlanks(pair)
 	takeValue(&c.sessions, pair, c.sessionName)
 	takeValue(&c.browsers, pair, c.browserName)
 }
@@ -55,6 +53,13 @@ func takeValue(values *[]string, pair, name string) {
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
+func trimLeadingBlanks(s string) string {
+	for s != "" && isBlank(s[0]) {
+		s = s[1:]
+	}
+	return s
+}
+
 // takeOwnCookies removes the gateway's cookies from what goes to an upstream, of
 // which lines are the Cookie header, and leaves the others byte for byte. A line
 // on which nothing is left is dropped, and the header with its last line. taken,
@@ -62,7 +67,7 @@ func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 func takeOwnCookies(h http.Header, lines []string, taken *ownCookies) {
 	kept := lines[:0]
 	for _, line := range lines {
-		if rest, changed := withoutOwnCookies(line, taken); !changed || strings.Trim(rest, "; \t") != "" {
+		if rest, changed := withoutOwnCookies(line, taken); !changed || hasPair(rest) {
 			kept = append(kept, rest)
 		}
 	}
@@ -71,6 +76,15 @@ func takeOwnCookies(h http.Header, lines []string, taken *ownCookies) {
 	} else if len(kept) < len(lines) {
 		h["Cookie"] = kept
 	}
+}
+
+func hasPair(line string) bool {
+	for i := range len(line) {
+		if line[i] != ';' && !isBlank(line[i]) {
+			return true
+		}
+	}
+	return false
 }
 
 // withoutOwnCookies returns the line without them. Browsers send them side by
@@ -101,7 +115,7 @@ func withoutOwnCookies(line string, taken *ownCookies) (rest string, changed boo
 		kept.add(line[from:])
 	}
 	// What led a pair away from its neighbour means nothing at the beginning.
-	return strings.TrimLeft(kept.String(), " \t"), true
+	return trimLeadingBlanks(kept.String()), true
 }
 
 // cookieRuns joins what is kept of a line.
@@ -167,26 +181,33 @@ func isOwnCookie(pair string) bool {
 	for pair != "" && (pair[0] == '=' || isCookieBlank(pair[0])) {
 		pair = pair[1:]
 	}
-	if end := strings.IndexByte(pair, '='); end >= 0 {
-		pair = pair[:end]
+	if pair == "" {
+		return false
 	}
-	for pair != "" && isCookieBlank(pair[len(pair)-1]) {
-		pair = pair[:len(pair)-1]
-	}
-	switch len(pair) {
-	case len(SessionCookie):
-		return equalFoldASCII(pair, SessionCookie) || equalFoldASCII(pair, BrowserCookie)
-	case len(LoopbackSessionCookie):
-		return equalFoldASCII(pair, LoopbackSessionCookie) || equalFoldASCII(pair, LoopbackBrowserCookie)
+	switch pair[0] { // tells most others at once
+	case '_':
+		return isNamed(pair, SessionCookie) || isNamed(pair, BrowserCookie)
+	case 'p', 'P':
+		return isNamed(pair, LoopbackSessionCookie) || isNamed(pair, LoopbackBrowserCookie)
 	}
 	return false
 }
 
-// Names of one length are told apart from most others at once.
-var (
-	_ = [1]struct{}{}[len(SessionCookie)-len(BrowserCookie)]
-	_ = [1]struct{}{}[len(LoopbackSessionCookie)-len(LoopbackBrowserCookie)]
-)
+// isNamed reports whether a pair has the name, with blanks behind it or not.
+func isNamed(pair, name string) bool {
+	if len(pair) < len(name) || !equalFoldASCII(pair[:len(name)], name) {
+		return false
+	}
+	for i := len(name); i < len(pair); i++ {
+		if pair[i] == '=' {
+			return true
+		}
+		if !isCookieBlank(pair[i]) {
+			return false
+		}
+	}
+	return true
+}
 
 // isCookieBlank is true for control characters too: net/http writes a space for
 // a line break in a header.

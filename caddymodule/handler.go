@@ -184,8 +184,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	p := &passage{request: r, next: next}
 	v := &p.visit
-	v.Site, v.Rules, v.Original, v.Alone, v.Server = site, h.rules, was, h.alone, p
-	return door.Handle(w, r, v)
+	v.Site, v.Original, v.Alone, v.Server = site, was, h.alone, p
+	return door.Handle(w, r, v, h.rules)
 }
 
 // passage is what Caddy does for the door with one request.

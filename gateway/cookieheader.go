@@ -24,31 +24,41 @@ type ownCookies struct {
 	// sessionName and browserName are those that count, "" for none. Of each,
 	// maxCookies are taken.
 	sessionName, browserName string
-	sessions, browsers       []string  // in the order of the request
-	room                     [1]string // for sessions
+	sessions, browsers       cookieValues
 }
 
 // maxCookies is how many cookies of one name are tried: a browser sends one.
 const maxCookies = 3
 
+// cookieValues are in the order of the request; those that are not there are "".
+type cookieValues [maxCookies]string
+
+func (v *cookieValues) add(value string) {
+	for i := range v {
+		if v[i] == "" {
+			v[i] = value
+			return
+		}
+	}
+}
+
 // take takes the value of a pair, where its name is exactly one that counts.
 func (c *ownCookies) take(pair string) {
 	pair = trimLeadingBlanks(pair)
-	takeValue(&c.sessions, pair, c.sessionName)
-	takeValue(&c.browsers, pair, c.browserName)
+	c.sessions.add(valueOf(pair, c.sessionName))
+	c.browsers.add(valueOf(pair, c.browserName))
 }
 
-func takeValue(values *[]string, pair, name string) {
-	if name == "" || len(*values) == maxCookies || len(pair) <= len(name) || pair[len(name)] != '=' || pair[:len(name)] != name {
-		return
+// valueOf is the value of a pair of that very name, or "".
+func valueOf(pair, name string) string {
+	if name == "" || len(pair) <= len(name) || pair[len(name)] != '=' || pair[:len(name)] != name {
+		return ""
 	}
 	value := pair[len(name)+1:]
 	for value != "" && isBlank(value[len(value)-1]) {
 		value = value[:len(value)-1]
 	}
-	if value != "" {
-		*values = append(*values, value)
-	}
+	return value
 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }

@@ -30,9 +30,6 @@ func NewDoor(e *Engine) *Door {
 type Visit struct {
 	// Site is the one that the request is for.
 	Site *Site
-	// Rules are those of the directive that the request reached; the site may
-	// have more.
-	Rules []*Rule
 	// Original is the request as it came, before any rewrite: its method and URL.
 	Original *http.Request
 	// Server is what the server does with this request for the door.
@@ -46,10 +43,12 @@ type Visit struct {
 	secure, loopback bool
 	looked           bool // for the session
 	now              time.Time
-	cookies          ownCookies
 	session          *liveSession
-	secret           string // of session
-	out              upstreamWriter
+	// secret is that of the session; before it was looked for, what may be one.
+	secret string
+	// cookies are set where there are more than that.
+	cookies *ownCookies
+	out     upstreamWriter
 	// values has room for those of identity headers: a slice of its own for them
 	// would cost as much again.
 	values [5]string
@@ -72,14 +71,15 @@ type Server interface {
 type visitKey struct{}
 
 // Handle answers a request or passes it on. It is the one entrance: whatever it
-// cannot decide is refused. An error it returns is the upstream's.
-func (d *Door) Handle(w http.ResponseWriter, r *http.Request, v *Visit) error {
+// cannot decide is refused. rules are those of the directive that the request
+// reached; the site may have more. An error it returns is the upstream's.
+func (d *Door) Handle(w http.ResponseWriter, r *http.Request, v *Visit, rules []*Rule) error {
 	if !v.Alone {
 		if first, ok := r.Context().Value(visitKey{}).(*Visit); ok {
-			return d.admit(w, r, first, further(v.Rules, r, first.Original), v.Server)
+			return d.admit(w, r, first, further(rules, r, first.Original), v.Server)
 		}
 	}
-	d.begin(r, v)
+	v.begin(r, d.engine.now())
 	if !plainTarget(r) || v.Original != r && !plainTarget(v.Original) {
 		d.fail(w, r, v, errPath)
 		return nil
@@ -88,9 +88,10 @@ func (d *Door) Handle(w http.ResponseWriter, r *http.Request, v *Visit) error {
 		d.fail(w, r, v, errMethod)
 		return nil
 	}
-	v.Site.guard.scrub(r, &v.cookies)
+	onPage := BelowPrefix(v.Original.URL.Path, d.prefix)
+	v.takeCookies(r, onPage)
 	switch {
-	case BelowPrefix(v.Original.URL.Path, d.prefix):
+	case onPage:
 		d.page(w, r, v)
 		return nil
 	case BelowPrefix(r.URL.Path, d.prefix):
@@ -100,18 +101,36 @@ func (d *Door) Handle(w http.ResponseWriter, r *http.Request, v *Visit) error {
 	return d.admit(w, r, v, judging(v.Site.rules, r, v.Original), v.Server)
 }
 
-// begin finds out how the request came, and so which cookies count.
-func (d *Door) begin(r *http.Request, v *Visit) {
-	v.now = d.engine.now()
+// begin finds out how the request came.
+func (v *Visit) begin(r *http.Request, now time.Time) {
+	v.now = now
 	v.secure = r.TLS != nil || v.Site.https() && saysHTTPS(r) && v.Server.TrustedProxy()
 	v.loopback = !v.secure && v.Site.loopback && isLoopbackIP(peerIP(r))
-	if !v.secure && !v.loopback {
-		return
+}
+
+// takeCookies removes what the client must not say, and takes our cookies.
+func (v *Visit) takeCookies(r *http.Request, onPage bool) {
+	var taken ownCookies
+	if v.secure || v.loopback {
+		taken.sessionName = v.sessionCookie()
+		if onPage { // nobody else asks
+			taken.browserName = v.browserCookie()
+		}
 	}
-	v.cookies.sessionName, v.cookies.sessions = v.sessionCookie(), v.cookies.room[:0]
-	if BelowPrefix(v.Original.URL.Path, d.prefix) { // nobody else asks
-		v.cookies.browserName = v.browserCookie()
+	v.Site.guard.scrub(r, &taken)
+	v.secret = taken.sessions[0]
+	if onPage || taken.sessions[1] != "" {
+		all := taken
+		v.cookies = &all
 	}
+}
+
+// secrets are what may be that of a session.
+func (v *Visit) secrets() cookieValues {
+	if v.cookies != nil {
+		return v.cookies.sessions
+	}
+	return cookieValues{v.secret}
 }
 
 // plainTarget says whether the request names its target by a path. Another form
@@ -282,22 +301,25 @@ func (d *Door) identify(r *http.Request, v *Visit) (*liveSession, error) {
 	if v.looked {
 		return v.session, nil
 	}
-	for _, secret := range v.cookies.sessions {
+	for _, secret := range v.secrets() {
 		session, err := d.engine.identify(r.Context(), v.Site, secret, v.now)
 		if err == nil {
-			v.session, v.secret = session, secret
-			break
+			v.looked, v.session, v.secret = true, session, secret
+			return session, nil
 		}
 		if !isNoSession(err) {
 			return nil, err
 		}
 	}
-	v.looked = true
-	return v.session, nil
+	v.looked, v.secret = true, ""
+	return nil, nil
 }
 
 // browser returns the browser that asks, or nil where it has no valid cookie.
 func (d *Door) browser(v *Visit) *Browser {
+	if v.cookies == nil {
+		return nil
+	}
 	for _, value := range v.cookies.browsers {
 		if b := d.engine.openBrowser(v.Site, v.browserCookie(), value); b != nil {
 			return b

@@ -40,5 +40,11 @@ func CookieValues(h http.Header, name string) []string {
 	taken := ownCookies{sessionName: name}
 	h = h.Clone()
 	takeOwnCookies(h, h["Cookie"], &taken)
-	return taken.sessions
+	var values []string
+	for _, value := range taken.sessions {
+		if value != "" {
+			values = append(values, value)
+		}
+	}
+	return values
 }

@@ -55,7 +55,7 @@ func (d *Door) jwks(w http.ResponseWriter, r *http.Request, v *Visit) {
 
 // signOut ends the session on the server.
 func (d *Door) signOut(w http.ResponseWriter, r *http.Request, v *Visit, _ url.Values) {
-	for _, secret := range v.cookies.sessions {
+	for _, secret := range v.secrets() {
 		if err := d.engine.End(r.Context(), v.Site, secret); err != nil {
 			d.engine.log.Error("session cannot be ended", "site", v.Site.Host, "error", err)
 			d.fail(w, r, v, errStillIn)

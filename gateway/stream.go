@@ -194,13 +194,13 @@ const maxReplaced = 100
 // keeps an upstream from setting our cookies, and notes streams.
 type upstreamWriter struct {
 	http.ResponseWriter
-	wrote bool
 	// streams is set where the request was admitted by a session, and stream says
-	// which. noted says that it is among the open ones, hijacked that its
-	// connection was taken over.
-	streams         *streams
-	stream          stream
-	noted, hijacked bool
+	// which.
+	streams *streams
+	stream  stream
+	// wrote says that the answer has begun, noted that the stream is among the open
+	// ones, hijacked that its connection was taken over.
+	wrote, noted, hijacked bool
 }
 
 func (w *upstreamWriter) before(status int) {

@@ -377,7 +377,6 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 	if peer := take(r, "Test-Peer"); peer != "" {
 		r.RemoteAddr = peer
 	}
-	in.Rules = s.options.Rules
 	original, url := *r, *r.URL
 	in.Original, original.URL = &original, &url
 	if s.options.Rewrite != nil {
@@ -386,7 +385,7 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 	if gateway.HoldsToken(in.Original, current.prefix) {
 		s.skipped.Add(1)
 	}
-	if err := current.door.Handle(w, r, &in); err != nil {
+	if err := current.door.Handle(w, r, &in, s.options.Rules); err != nil {
 		s.t.Errorf("upstream: %v", err)
 	}
 }

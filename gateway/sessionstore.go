@@ -15,7 +15,8 @@ import (
 // for it. All requests share it: only the atomic fields change.
 type liveSession struct {
 	Session
-	hash string // that it is stored under
+	hash  string // that it is stored under
+	shard *sessionShard
 	// noting says that a request is writing LastSeen.
 	noting    atomic.Bool
 	member    atomic.Pointer[membership]
@@ -26,9 +27,9 @@ type liveSession struct {
 // Every change goes through it, so that what is kept is what is stored: the
 // request that follows the end of a session does not find it any more.
 type sessionStore struct {
-	store  store.Store
-	shards [stripes]sessionShard
-	hashes hashMemo
+	store   store.Store
+	shards  [stripes]sessionShard
+	secrets secretMemo
 }
 
 // sessionShard keeps some of the sessions.
@@ -36,8 +37,8 @@ type sessionShard struct {
 	mu   sync.RWMutex
 	kept generations[string, *liveSession]
 	// changes counts the changes of sessions: what was read before one may not be
-	// kept after it.
-	changes uint64
+	// kept, or used again, after it.
+	changes atomic.Uint64
 }
 
 // generations keep what was asked for lately: what nobody asked for while the
@@ -79,16 +80,27 @@ func (s *sessionStore) shard(hash string) *sessionShard { return &s.shards[strip
 // load returns the session with the hash, be it live or not, or
 // store.ErrNotFound.
 func (s *sessionStore) load(ctx context.Context, hash string) (*liveSession, error) {
+	session, _, err := s.loadAt(ctx, hash, nil)
+	return session, err
+}
+
+// loadAt is load. It returns as well the count of changes in the session's shard
+// up to which it holds for sure. before, which may be nil, is what the session was:
+// where that is what is stored, it goes on, with what was worked out for it.
+func (s *sessionStore) loadAt(ctx context.Context, hash string, before *liveSession) (*liveSession, uint64, error) {
 	shard := s.shard(hash)
 	found, changes := shard.find(hash)
 	if found != nil {
-		return found, nil
+		return found, changes, nil
 	}
 	session, err := store.Load[Session](ctx, s.store, sessionKey(hash))
 	if err != nil {
-		return nil, fmt.Errorf("loading session: %w", err)
+		return nil, 0, fmt.Errorf("loading session: %w", err)
 	}
-	return shard.keep(&liveSession{Session: session, hash: hash}, changes), nil
+	if before == nil || before.Session != session {
+		before = &liveSession{Session: session, hash: hash, shard: shard}
+	}
+	return shard.keep(before, changes), changes, nil
 }
 
 // change changes a stored session under the rules of store.Change; keep is how
@@ -102,7 +114,7 @@ func (s *sessionStore) change(ctx context.Context, hash string, keep time.Durati
 func (s *sessionShard) find(hash string) (*liveSession, uint64) {
 	s.mu.RLock()
 	session, _, aged := s.kept.get(hash)
-	changes := s.changes
+	changes := s.changes.Load()
 	s.mu.RUnlock()
 	if aged {
 		return s.keep(session, changes), changes
@@ -115,7 +127,7 @@ func (s *sessionShard) find(hash string) (*liveSession, uint64) {
 func (s *sessionShard) keep(session *liveSession, changes uint64) *liveSession {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.changes != changes {
+	if s.changes.Load() != changes {
 		return session // for this request alone
 	}
 	known, found, aged := s.kept.get(session.hash)
@@ -131,18 +143,33 @@ func (s *sessionShard) keep(session *liveSession, changes uint64) *liveSession {
 func (s *sessionShard) forget(hash string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.changes++
+	s.changes.Add(1)
 	s.kept.remove(hash)
 }
 
-// hashMemo remembers the keyed hashes of secrets that came lately, by their
-// SHA-256, which takes a third of the time. It decides nothing: what it says is
-// what hashing would say.
-type hashMemo struct{ shards [stripes]hashShard }
+// secretMemo remembers what the secrets belong to that came lately, by their
+// SHA-256: their keyed hashes, which take three times as long, and their sessions.
+// It decides nothing: what it says is what hashing and loading would say.
+type secretMemo struct{ shards [stripes]secretShard }
 
-type hashShard struct {
+type secretShard struct {
 	mu   sync.RWMutex
-	kept generations[secretSum, string]
+	kept generations[secretSum, knownSecret]
+}
+
+// knownSecret is of one secret; the zero value of one that is not known.
+type knownSecret struct {
+	hash    string
+	session *liveSession
+	changes uint64 // in the session's shard, when it was found
+}
+
+// current returns the session, or nil where any of its shard has changed since.
+func (k *knownSecret) current() *liveSession {
+	if k.session == nil || k.session.shard.changes.Load() != k.changes {
+		return nil
+	}
+	return k.session
 }
 
 type secretSum [sha256.Size]byte
@@ -154,23 +181,22 @@ func sumOf(secret string) secretSum {
 	return sha256.Sum256(text[:])
 }
 
-func (m *hashMemo) shard(sum *secretSum) *hashShard { return &m.shards[sum[0]%stripes] }
+func (m *secretMemo) shard(sum *secretSum) *secretShard { return &m.shards[sum[0]%stripes] }
 
-// get returns "" where the hash is not remembered.
-func (m *hashMemo) get(sum *secretSum) string {
+func (m *secretMemo) get(sum *secretSum) knownSecret {
 	shard := m.shard(sum)
 	shard.mu.RLock()
-	hash, _, aged := shard.kept.get(*sum)
+	known, _, aged := shard.kept.get(*sum)
 	shard.mu.RUnlock()
 	if aged {
-		m.put(sum, hash)
+		m.put(sum, known)
 	}
-	return hash
+	return known
 }
 
-func (m *hashMemo) put(sum *secretSum, hash string) {
+func (m *secretMemo) put(sum *secretSum, known knownSecret) {
 	shard := m.shard(sum)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	shard.kept.put(*sum, hash)
+	shard.kept.put(*sum, known)
 }

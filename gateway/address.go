@@ -234,11 +234,8 @@ func equalFoldASCII(a, b string) bool {
 	if len(a) != len(b) {
 		return false
 	}
-	if a == b {
-		return true
-	}
-	for i := range len(a) {
-		if lowerByte(a[i]) != lowerByte(b[i]) {
+	for i := len(a) - 1; i >= 0; i-- { // what is compared here differs at the end, if at all
+		if a[i] != b[i] && lowerByte(a[i]) != lowerByte(b[i]) {
 			return false
 		}
 	}

@@ -1,6 +1,9 @@
 package main
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // caddyfile is a configuration of one site: lines of the global option
 // email_auth ("" without Postern), and of the site.
@@ -44,14 +47,10 @@ func fullSite() string {
 	`+proxy)
 }
 
-// headersSite sets what Postern sets, without knowing anybody: what the headers
-// alone cost in Caddy's proxy, whoever sets them.
-func headersSite() string {
-	return caddyfile("", `request_header Remote-User ann@example.com
-	request_header Remote-Email ann@example.com
-	request_header Remote-Groups staff
-	request_header X-Webauth-User ann@example.com
-	request_header X-Postern-Jwt-Assertion `+strings.Repeat("x", 100)+"."+strings.Repeat("x", 400)+"."+strings.Repeat("x", 86)+"\n"+proxy)
+// headersSite sets what Postern sets, without knowing anybody, with an assertion
+// of so many bytes.
+func headersSite(assertion int) string {
+	return caddyfile("", fmt.Sprintf("set_identity %d\n%s", assertion, proxy))
 }
 
 // basicAuthSite asks for a password. A Caddyfile always turns on the cache of

@@ -29,6 +29,16 @@ func of(name string, l load) target { return target{name, l.measure, l.server, l
 // rounds measures all targets in turn, round after round, each round beginning
 // with another of them. The samples are by target and round.
 func (b *bench) rounds(targets []target) ([][]sample, error) {
+	return b.inTurn(targets, b.options.rounds, b.each)
+}
+
+// shortRounds takes as long as rounds, with more and shorter rounds: for ratios
+// near 1, which what else the machine does would hide.
+func (b *bench) shortRounds(targets []target) ([][]sample, error) {
+	return b.inTurn(targets, 3*b.options.rounds, b.each/3)
+}
+
+func (b *bench) inTurn(targets []target, rounds int, each time.Duration) ([][]sample, error) {
 	for _, t := range targets {
 		if t.once == nil {
 			continue
@@ -38,10 +48,10 @@ func (b *bench) rounds(targets []target) ([][]sample, error) {
 		}
 	}
 	all := make([][]sample, len(targets))
-	for round := range b.options.rounds {
+	for round := range rounds {
 		for i := range targets {
 			n := (i + round) % len(targets)
-			s, err := targets[n].measure(b.ctx, b.each)
+			s, err := targets[n].measure(b.ctx, each)
 			if err == nil {
 				err = b.ctx.Err()
 			}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // upstream is the application behind all sites. It costs next to nothing, since
@@ -21,6 +22,8 @@ import (
 type upstream struct {
 	addr     string
 	listener net.Listener
+	// assertion is the size in bytes of the last one that came.
+	assertion atomic.Int64
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -91,6 +94,9 @@ func (u *upstream) serve(conn net.Conn) {
 		if err != nil {
 			return
 		}
+		if r.assertion > 0 {
+			u.assertion.Store(int64(r.assertion))
+		}
 		switch {
 		case r.upgrade:
 			if _, err := conn.Write(switching); err == nil {
@@ -102,7 +108,7 @@ func (u *upstream) serve(conn net.Conn) {
 		case r.verify:
 			_, err = conn.Write(verified)
 		default:
-			_, err = conn.Write(responses[[2]bool{r.user, r.assertion}])
+			_, err = conn.Write(responses[[2]bool{r.user, r.assertion > 0}])
 		}
 		if err != nil {
 			return
@@ -112,8 +118,9 @@ func (u *upstream) serve(conn net.Conn) {
 
 // incoming is what matters of a request.
 type incoming struct {
-	upgrade, verify, user, assertion bool
-	download, length                 int64
+	upgrade, verify, user bool
+	assertion             int // its size in bytes
+	download, length      int64
 }
 
 func readIncoming(reader *bufio.Reader) (incoming, error) {
@@ -147,7 +154,9 @@ func (r *incoming) field(line []byte) {
 	case "Remote-User":
 		r.user = len(value) > 2
 	case "X-Postern-Jwt-Assertion":
-		r.assertion = bytes.Count(value, []byte(".")) == 2
+		if bytes.Count(value, []byte(".")) == 2 {
+			r.assertion = len(bytes.TrimSpace(value))
+		}
 	case "Upgrade":
 		r.upgrade = true
 	case "Content-Length":

@@ -18,23 +18,41 @@ const connections = 16
 // load is requests to a server, and what every answer must be.
 type load struct {
 	server *server
-	// request returns the next one. It may use room.
-	request func(room []byte) []byte
-	status  int
-	body    string // is contained in the body
+	// requests makes the source of one client's requests.
+	requests func() source
+	status   int
+	body     string // is contained in the body
 }
 
-// always sends the same request.
-func always(request []byte) func([]byte) []byte { return func([]byte) []byte { return request } }
+// source returns a client's next request. It may use room.
+type source func(room []byte) []byte
 
-// oneOf sends any of the cookies, between two halves of a request.
-func oneOf(cookies []string, host, path, headers string) func([]byte) []byte {
+// always sends the same request.
+func always(request []byte) func() source {
+	return func() source { return func([]byte) []byte { return request } }
+}
+
+// oneOf sends any of the cookies with each request.
+func oneOf(cookies []string, host, path, headers string) func() source {
+	return visits(1, cookies, host, path, headers)
+}
+
+// visits sends any of the cookies with so many requests, one after the other, and
+// then any other one.
+func visits(requests int, cookies []string, host, path, headers string) func() source {
 	mark := "\x00"
 	before, after, _ := bytes.Cut(get(host, path, headers+cookieHeader(mark)), []byte(mark))
-	return func(room []byte) []byte {
-		room = append(room[:0], before...)
-		room = append(room, cookies[rand.IntN(len(cookies))]...)
-		return append(room, after...)
+	return func() source {
+		sent, cookie := 0, ""
+		return func(room []byte) []byte {
+			if sent%requests == 0 {
+				cookie = cookies[rand.IntN(len(cookies))]
+			}
+			sent++
+			room = append(room[:0], before...)
+			room = append(room, cookie...)
+			return append(room, after...)
+		}
 	}
 }
 
@@ -92,9 +110,9 @@ func (l load) client(ctx context.Context, done *atomic.Int64) error {
 		return err
 	}
 	defer c.close()
-	room := make([]byte, 0, 4<<10)
+	next, room := l.requests(), make([]byte, 0, 4<<10)
 	for ctx.Err() == nil {
-		if err := l.exchange(c, room); err != nil {
+		if err := l.exchange(c, next(room)); err != nil {
 			return err
 		}
 		done.Add(1)
@@ -103,8 +121,8 @@ func (l load) client(ctx context.Context, done *atomic.Int64) error {
 }
 
 // exchange sends a request and checks the answer.
-func (l load) exchange(c *client, room []byte) error {
-	a, err := c.do(l.request(room), false)
+func (l load) exchange(c *client, request []byte) error {
+	a, err := c.do(request, false)
 	if err == nil && (a.status != l.status || !bytes.Contains(a.body, []byte(l.body))) {
 		err = fmt.Errorf("status %d, want %d with %q: %.300s", a.status, l.status, l.body, a.body)
 	}
@@ -119,7 +137,7 @@ func (l load) once() error {
 		return err
 	}
 	defer c.close()
-	return l.exchange(c, nil)
+	return l.exchange(c, l.requests()(nil))
 }
 
 // sleep waits, but not longer than ctx.

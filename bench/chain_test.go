@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,25 +53,69 @@ func forged(n int) (all []string) {
 	return all
 }
 
+// kinds are the requests of BenchmarkChain and BenchmarkOver.
+var kinds = []struct {
+	name    string
+	headers []string
+}{{"page", page}, {"xhr", xhr}}
+
+// protected are the sites with Postern that they go to.
+var protected = []struct{ name, host string }{{"postern", wikiHost}, {"header", headerHost}}
+
 // BenchmarkChain is what Caddy's compiled routes take for a request, without
-// Postern and with it: a policy with a group and a domain, identity headers, one
-// more header, an assertion, a session that counts as used.
+// Postern and with it: a policy with a group and a domain, identity headers, an
+// assertion, a session that counts as used; and with one more header.
 func BenchmarkChain(b *testing.B) {
 	s := load(b)
-	browser, session := s.signIn(wikiHost, ann)
-	all := cookies(browser, session)
-	for _, kind := range []struct {
-		name    string
-		headers []string
-	}{{"page", page}, {"xhr", xhr}} {
+	known := cookies(s.signIn(wikiHost, ann))
+	for _, kind := range kinds {
 		b.Run("bare/"+kind.name, func(b *testing.B) {
-			newRequest("GET", bareHost, "/projects/2024?tab=open", all, kind.headers).repeat(b, s.servers[bareHost], http.StatusOK)
-		})
-		b.Run("postern/"+kind.name, func(b *testing.B) {
-			newRequest("GET", wikiHost, "/projects/2024?tab=open", all, kind.headers).repeat(b, s.servers[wikiHost], http.StatusOK)
+			newRequest("GET", bareHost, "/projects/2024?tab=open", known, kind.headers).repeat(b, s.servers[bareHost], http.StatusOK)
 		})
 	}
+	for _, site := range protected {
+		all := cookies(s.signIn(site.host, ann))
+		for _, kind := range kinds {
+			b.Run(site.name+"/"+kind.name, func(b *testing.B) {
+				newRequest("GET", site.host, "/projects/2024?tab=open", all, kind.headers).repeat(b, s.servers[site.host], http.StatusOK)
+			})
+		}
+	}
 }
+
+// BenchmarkOver is what Postern adds to a request of BenchmarkChain: the median of
+// differences between as many requests with it and without, one after the other,
+// so that both see the same of what else the machine does.
+func BenchmarkOver(b *testing.B) {
+	s := load(b)
+	for _, site := range protected {
+		all := cookies(s.signIn(site.host, ann))
+		for _, kind := range kinds {
+			b.Run(site.name+"/"+kind.name, func(b *testing.B) {
+				batch := func(host string) float64 {
+					r, server := newRequest("GET", host, "/projects/2024?tab=open", all, kind.headers), s.servers[host]
+					begin := time.Now()
+					for range overBatch {
+						if got := r.send(server); got != http.StatusOK {
+							b.Fatalf("status %d: %s", got, r.response.brief())
+						}
+					}
+					return float64(time.Since(begin).Nanoseconds()) / overBatch
+				}
+				var over []float64
+				for b.Loop() {
+					// In turns the one and the other comes first.
+					over = append(over, -batch(bareHost)+batch(site.host), batch(site.host)-batch(bareHost))
+				}
+				slices.Sort(over)
+				b.ReportMetric(over[len(over)/2], "ns-over-bare")
+			})
+		}
+	}
+}
+
+// overBatch is enough for what the garbage collector does to be in each.
+const overBatch = 2000
 
 // BenchmarkRefused is what requests take that are not passed on.
 func BenchmarkRefused(b *testing.B) {

@@ -26,7 +26,7 @@ func freePort(b *testing.B) string {
 }
 
 // request is one that is sent again and again. Handlers change what they get, so
-// each time it is made anew, in the same memory.
+// each time it is made anew.
 type request struct {
 	method, host string
 	body         string
@@ -66,7 +66,7 @@ func newRequest(method, host, path, cookie string, headers ...[]string) *request
 	if err != nil {
 		panic(err)
 	}
-	r := &request{method: method, host: host, url: target, header: http.Header{}, response: response{header: http.Header{}}}
+	r := &request{method: method, host: host, url: target, response: response{header: http.Header{}}}
 	r.ctx = context.WithValue(context.Background(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 443})
 	if cookie != "" {
 		headers = append(headers, []string{"Cookie", cookie})
@@ -87,7 +87,7 @@ var connection = &tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComple
 
 // send has a server answer the request, and returns the status.
 func (r *request) send(server *caddyhttp.Server) int {
-	clear(r.header)
+	r.header = make(http.Header, len(r.fields)+1) // as net/http does, which counts Host in
 	copy(r.backing, r.values)
 	for i, field := range r.fields {
 		r.header[field] = r.backing[i : i+1 : i+1]

@@ -256,7 +256,7 @@ func (w *upstreamWriter) WriteHeader(status int) {
 
 func (w *upstreamWriter) Write(p []byte) (int, error) {
 	if !w.wrote {
-		w.WriteHeader(http.StatusOK)
+		w.before(http.StatusOK) // which Write implies
 	}
 	return w.ResponseWriter.Write(p)
 }

@@ -86,7 +86,7 @@ func (d *Door) fail(w http.ResponseWriter, r *http.Request, v *Visit, err error)
 	case Navigation, FormPost:
 		d.show(w, r, v, f.status, &pages.Failure{Common: d.common(v), Status: f.status, Title: f.title, Message: f.message})
 	default:
-		d.problem(w, r, v, f.status, f.title, nil)
+		writeProblem(w, r, problem{Status: f.status, Title: f.title})
 	}
 }
 
@@ -113,7 +113,7 @@ func (d *Door) refuse(w http.ResponseWriter, r *http.Request, v *Visit, decision
 		if stepUp {
 			title = "A newer sign-in is needed"
 		}
-		d.problem(w, r, v, http.StatusUnauthorized, title, map[string]any{"sign_in_url": v.Site.Origin + d.signInPath(stepUp, "")})
+		writeProblem(w, r, problem{Status: http.StatusUnauthorized, Title: title, SignInURL: v.Site.Origin + d.signInPath(stepUp, "")})
 	}
 }
 
@@ -136,9 +136,9 @@ func (d *Door) refuseAddress(w http.ResponseWriter, r *http.Request, v *Visit, k
 	case Navigation, FormPost:
 		d.show(w, r, v, http.StatusForbidden, &pages.Refused{Common: d.common(v), Email: email, ReturnTo: d.returnTo(v.Original.URL.RequestURI())})
 	default:
-		d.problem(w, r, v, http.StatusForbidden, "This address may not enter", map[string]any{
-			"email":       email,
-			"sign_in_url": v.Site.Origin + d.signInPath(true, ""),
+		writeProblem(w, r, problem{
+			Status: http.StatusForbidden, Title: "This address may not enter",
+			Email: email, SignInURL: v.Site.Origin + d.signInPath(true, ""),
 		})
 	}
 }
@@ -165,12 +165,10 @@ func (d *Door) signInPath(again bool, returnTo string) string {
 
 // secureHeaders are on every answer of ours.
 func secureHeaders(h http.Header) {
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", pages.ContentSecurityPolicy())
-	h.Set("Referrer-Policy", "strict-origin")
-	h.Set("X-Frame-Options", "DENY")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("X-Robots-Tag", "noindex")
+	values := []string{"no-store", pages.ContentSecurityPolicy(), "strict-origin", "DENY", "nosniff", "noindex"}
+	for i, field := range [...]string{"Cache-Control", "Content-Security-Policy", "Referrer-Policy", "X-Frame-Options", "X-Content-Type-Options", "X-Robots-Tag"} {
+		h[field] = values[i : i+1 : i+1]
+	}
 }
 
 // show answers with a page.
@@ -216,13 +214,18 @@ func writeJSON(w http.ResponseWriter, r *http.Request, status int, contentType s
 	write(w, r, status, contentType, append(body, '\n'))
 }
 
-// problem answers a program (RFC 9457).
-func (d *Door) problem(w http.ResponseWriter, r *http.Request, v *Visit, status int, title string, more map[string]any) {
-	body := map[string]any{"type": "about:blank", "title": title, "status": status}
-	for name, value := range more {
-		body[name] = value
-	}
-	writeJSON(w, r, status, "application/problem+json", body)
+// problem is an answer to a program (RFC 9457).
+type problem struct {
+	Email     string `json:"email,omitempty"`
+	SignInURL string `json:"sign_in_url,omitempty"`
+	Status    int    `json:"status"`
+	Title     string `json:"title"`
+	Type      string `json:"type"`
+}
+
+func writeProblem(w http.ResponseWriter, r *http.Request, p problem) {
+	p.Type = "about:blank"
+	writeJSON(w, r, p.Status, "application/problem+json", &p)
 }
 
 // redirect answers with 303 to a path of the site.

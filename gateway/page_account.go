@@ -33,7 +33,7 @@ func (d *Door) me(w http.ResponseWriter, r *http.Request, v *Visit) {
 	}
 	if session == nil {
 		w.Header().Set("WWW-Authenticate", challengeHeader(v.Site, Decision{Verdict: SignIn}))
-		d.problem(w, r, v, http.StatusUnauthorized, "Sign-in needed", map[string]any{"sign_in_url": v.Site.Origin + d.signInPath(false, "")})
+		writeProblem(w, r, problem{Status: http.StatusUnauthorized, Title: "Sign-in needed", SignInURL: v.Site.Origin + d.signInPath(false, "")})
 		return
 	}
 	groups := v.Site.groups.Of(session.Email)

@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -95,7 +94,7 @@ func (s *sessionStore) loadAt(ctx context.Context, hash string, before *liveSess
 	}
 	session, err := store.Load[Session](ctx, s.store, sessionKey(hash))
 	if err != nil {
-		return nil, 0, fmt.Errorf("loading session: %w", err)
+		return nil, 0, err
 	}
 	if before == nil || before.Session != session {
 		before = &liveSession{Session: session, hash: hash, shard: shard}

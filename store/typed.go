@@ -22,9 +22,12 @@ func Load[T any](ctx context.Context, s Store, key string) (T, error) {
 	if err == nil {
 		err = decode(data, &v)
 	}
+	if err != nil && !errors.Is(err, ErrNotFound) { // which is no fault, and comes often
+		err = fmt.Errorf("loading %T: %w", v, err)
+	}
 	if err != nil {
 		var zero T
-		return zero, fmt.Errorf("loading %T: %w", v, err)
+		return zero, err
 	}
 	return v, nil
 }

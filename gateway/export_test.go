@@ -24,7 +24,7 @@ func ForgetSessions(n *Node) {
 		shard := &n.sessions.shards[i]
 		shard.mu.Lock()
 		shard.kept = generations[string, *liveSession]{}
-		shard.changes.Add(1)
+		shard.changes++
 		shard.mu.Unlock()
 	}
 }

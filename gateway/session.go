@@ -133,7 +133,13 @@ func (e *Engine) identify(ctx context.Context, site *Site, secret string, now ti
 	if len(secret) != secretTextLength {
 		return nil, ErrNoSession
 	}
-	session, err := e.bySecret(ctx, secret)
+	sum := sumOf(secret)
+	hash := e.sessions.hashes.get(&sum)
+	known := hash != ""
+	if !known {
+		hash = e.sessionHash(secret)
+	}
+	session, err := e.sessions.load(ctx, hash)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, ErrNoSession
 	}
@@ -143,27 +149,10 @@ func (e *Engine) identify(ctx context.Context, site *Site, secret string, now ti
 	if session.Site != site.Host || !session.live(now) {
 		return nil, ErrNoSession
 	}
+	if !known { // only of sessions that there are: others would fill the memory
+		e.sessions.hashes.put(&sum, hash)
+	}
 	e.touch(ctx, session, now)
-	return session, nil
-}
-
-// bySecret returns the session of a secret, be it live or not, or
-// store.ErrNotFound.
-func (e *Engine) bySecret(ctx context.Context, secret string) (*liveSession, error) {
-	sum := sumOf(secret)
-	known := e.sessions.secrets.get(&sum)
-	if session := known.current(); session != nil {
-		return session, nil
-	}
-	hash := known.hash
-	if hash == "" {
-		hash = e.sessionHash(secret)
-	}
-	session, changes, err := e.sessions.loadAt(ctx, hash, known.session)
-	if err != nil {
-		return nil, err // of secrets that belong to no session nothing is kept: they would fill the memory
-	}
-	e.sessions.secrets.put(&sum, knownSecret{hash, session, changes})
 	return session, nil
 }
 

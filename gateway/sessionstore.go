@@ -14,8 +14,7 @@ import (
 // for it. All requests share it: only the atomic fields change.
 type liveSession struct {
 	Session
-	hash  string // that it is stored under
-	shard *sessionShard
+	hash string // that it is stored under
 	// noting says that a request is writing LastSeen.
 	noting    atomic.Bool
 	member    atomic.Pointer[membership]
@@ -26,9 +25,9 @@ type liveSession struct {
 // Every change goes through it, so that what is kept is what is stored: the
 // request that follows the end of a session does not find it any more.
 type sessionStore struct {
-	store   store.Store
-	shards  [stripes]sessionShard
-	secrets secretMemo
+	store  store.Store
+	shards [stripes]sessionShard
+	hashes hashMemo
 }
 
 // sessionShard keeps some of the sessions.
@@ -36,8 +35,8 @@ type sessionShard struct {
 	mu   sync.RWMutex
 	kept generations[string, *liveSession]
 	// changes counts the changes of sessions: what was read before one may not be
-	// kept, or used again, after it.
-	changes atomic.Uint64
+	// kept after it.
+	changes uint64
 }
 
 // generations keep what was asked for lately: what nobody asked for while the
@@ -79,27 +78,16 @@ func (s *sessionStore) shard(hash string) *sessionShard { return &s.shards[strip
 // load returns the session with the hash, be it live or not, or
 // store.ErrNotFound.
 func (s *sessionStore) load(ctx context.Context, hash string) (*liveSession, error) {
-	session, _, err := s.loadAt(ctx, hash, nil)
-	return session, err
-}
-
-// loadAt is load. It returns as well the count of changes in the session's shard
-// up to which it holds for sure. before, which may be nil, is what the session was:
-// where that is what is stored, it goes on, with what was worked out for it.
-func (s *sessionStore) loadAt(ctx context.Context, hash string, before *liveSession) (*liveSession, uint64, error) {
 	shard := s.shard(hash)
 	found, changes := shard.find(hash)
 	if found != nil {
-		return found, changes, nil
+		return found, nil
 	}
 	session, err := store.Load[Session](ctx, s.store, sessionKey(hash))
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	if before == nil || before.Session != session {
-		before = &liveSession{Session: session, hash: hash, shard: shard}
-	}
-	return shard.keep(before, changes), changes, nil
+	return shard.keep(&liveSession{Session: session, hash: hash}, changes), nil
 }
 
 // change changes a stored session under the rules of store.Change; keep is how
@@ -113,7 +101,7 @@ func (s *sessionStore) change(ctx context.Context, hash string, keep time.Durati
 func (s *sessionShard) find(hash string) (*liveSession, uint64) {
 	s.mu.RLock()
 	session, _, aged := s.kept.get(hash)
-	changes := s.changes.Load()
+	changes := s.changes
 	s.mu.RUnlock()
 	if aged {
 		return s.keep(session, changes), changes
@@ -126,7 +114,7 @@ func (s *sessionShard) find(hash string) (*liveSession, uint64) {
 func (s *sessionShard) keep(session *liveSession, changes uint64) *liveSession {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.changes.Load() != changes {
+	if s.changes != changes {
 		return session // for this request alone
 	}
 	known, found, aged := s.kept.get(session.hash)
@@ -142,33 +130,18 @@ func (s *sessionShard) keep(session *liveSession, changes uint64) *liveSession {
 func (s *sessionShard) forget(hash string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.changes.Add(1)
+	s.changes++
 	s.kept.remove(hash)
 }
 
-// secretMemo remembers what the secrets belong to that came lately, by their
-// SHA-256: their keyed hashes, which take three times as long, and their sessions.
-// It decides nothing: what it says is what hashing and loading would say.
-type secretMemo struct{ shards [stripes]secretShard }
+// hashMemo remembers the keyed hashes of secrets that came lately, by their
+// SHA-256, which takes a third of the time. It decides nothing: what it says is
+// what hashing would say.
+type hashMemo struct{ shards [stripes]hashShard }
 
-type secretShard struct {
+type hashShard struct {
 	mu   sync.RWMutex
-	kept generations[secretSum, knownSecret]
-}
-
-// knownSecret is of one secret; the zero value of one that is not known.
-type knownSecret struct {
-	hash    string
-	session *liveSession
-	changes uint64 // in the session's shard, when it was found
-}
-
-// current returns the session, or nil where any of its shard has changed since.
-func (k *knownSecret) current() *liveSession {
-	if k.session == nil || k.session.shard.changes.Load() != k.changes {
-		return nil
-	}
-	return k.session
+	kept generations[secretSum, string]
 }
 
 type secretSum [sha256.Size]byte
@@ -180,22 +153,23 @@ func sumOf(secret string) secretSum {
 	return sha256.Sum256(text[:])
 }
 
-func (m *secretMemo) shard(sum *secretSum) *secretShard { return &m.shards[sum[0]%stripes] }
+func (m *hashMemo) shard(sum *secretSum) *hashShard { return &m.shards[sum[0]%stripes] }
 
-func (m *secretMemo) get(sum *secretSum) knownSecret {
+// get returns "" where the hash is not remembered.
+func (m *hashMemo) get(sum *secretSum) string {
 	shard := m.shard(sum)
 	shard.mu.RLock()
-	known, _, aged := shard.kept.get(*sum)
+	hash, _, aged := shard.kept.get(*sum)
 	shard.mu.RUnlock()
 	if aged {
-		m.put(sum, known)
+		m.put(sum, hash)
 	}
-	return known
+	return hash
 }
 
-func (m *secretMemo) put(sum *secretSum, known knownSecret) {
+func (m *hashMemo) put(sum *secretSum, hash string) {
 	shard := m.shard(sum)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	shard.kept.put(*sum, known)
+	shard.kept.put(*sum, hash)
 }

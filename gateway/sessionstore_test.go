@@ -135,27 +135,6 @@ func TestMoreSessionsThanAreKept(t *testing.T) {
 	}
 }
 
-// A session that was let go keeps what was worked out for it while its record is
-// the same: a new assertion would cost more than all else.
-func TestAssertionOutlivesItsPlaceInMemory(t *testing.T) {
-	t.Parallel()
-	site := gatewaytest.New(t, gatewaytest.Options{Upstream: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Header.Get(gateway.HeaderAssertion))
-	})})
-	browser := site.Browser()
-	browser.SignIn(ann)
-	first := string(browser.Fetch("/").Body)
-	site.Clock.Step(10 * time.Second)
-	gateway.ForgetSessions(site.Node)
-	if second := string(browser.Fetch("/").Body); second != first || first == "" {
-		t.Errorf("another assertion after 10 s: %q and %q", first, second)
-	}
-	site.Clock.Step(time.Hour) // LastSeen is written: the record changes
-	if third := string(browser.Fetch("/").Body); third == first {
-		t.Error("the assertion is used for ever")
-	}
-}
-
 // What an upstream's handlers do to a request changes nothing for the next.
 func TestIdentityIsEachRequestsOwn(t *testing.T) {
 	t.Parallel()

@@ -552,6 +552,27 @@ func TestSeveralDirectives(t *testing.T) {
 	bob.get("/free", "X-Own", "admin").want(t, http.StatusOK).wantText(t, nobody).wantText(t, "own= ")
 }
 
+// TestHandlerBetweenDirectives changes in place what the first one has set: what the
+// second sets is its own.
+func TestHandlerBetweenDirectives(t *testing.T) {
+	w := newWorld(t)
+	w.load(`http://localhost:$PORT {
+		route {
+			email_auth *@example.com {
+				header X-First first
+			}
+			request_header Remote-User .+ ""
+			email_auth *@example.com {
+				header X-Second second
+			}
+			respond "{header.Remote-User} {header.X-First} {header.X-Second}"
+		}
+	}`, "")
+	v := w.visit("http://localhost:" + w.port)
+	v.signIn("ann@example.com", "mails")
+	v.get("/").want(t, http.StatusOK).wantText(t, "ann@example.com first second")
+}
+
 // TestOrigins are those that mails, programs and assertions are told.
 func TestOrigins(t *testing.T) {
 	w := newWorld(t)

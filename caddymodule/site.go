@@ -87,8 +87,8 @@ const maxSites = 1000
 
 // siteCache keeps sites by how they were asked for.
 type siteCache[K comparable] struct {
-	// latest is what was asked for before, as it mostly is again: comparing is
-	// quicker than looking up.
+	// latest is the one that came last, mostly the only one: comparing is quicker
+	// than looking up.
 	latest atomic.Pointer[keptSite[K]]
 	mu     sync.RWMutex
 	sites  map[K]*keptSite[K]
@@ -104,13 +104,11 @@ func (c *siteCache[K]) get(key K) *gateway.Site {
 		return latest.site
 	}
 	c.mu.RLock()
-	kept := c.sites[key]
-	c.mu.RUnlock()
-	if kept == nil {
-		return nil
+	defer c.mu.RUnlock()
+	if kept := c.sites[key]; kept != nil {
+		return kept.site
 	}
-	c.latest.Store(kept)
-	return kept.site
+	return nil
 }
 
 // put keeps a site, and returns the one that is kept.
@@ -123,7 +121,9 @@ func (c *siteCache[K]) put(key K, site *gateway.Site) *gateway.Site {
 	if c.sites == nil || len(c.sites) >= maxSites {
 		c.sites = make(map[K]*keptSite[K])
 	}
-	c.sites[key] = &keptSite[K]{key, site}
+	kept := &keptSite[K]{key, site}
+	c.sites[key] = kept
+	c.latest.Store(kept)
 	return site
 }
 

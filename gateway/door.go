@@ -26,7 +26,8 @@ func NewDoor(e *Engine) *Door {
 }
 
 // Visit is a request at the door: what the server knows of it, and room for what
-// the door finds out. It is for one call of Handle.
+// the door finds out. It is for one request at one directive, and must not be used
+// again: what comes after the door may keep parts of it.
 type Visit struct {
 	// Site is the one that the request is for.
 	Site *Site
@@ -49,9 +50,10 @@ type Visit struct {
 	// cookies are set where there are more than that.
 	cookies *ownCookies
 	out     upstreamWriter
-	// values has room for those of identity headers: a slice of its own for them
-	// would cost as much again.
+	// values has room for those of identity headers, which a directive has set once
+	// named is true: a slice of its own for them would cost as much again.
 	values [5]string
+	named  bool
 }
 
 // Server is the part of the server around the door for one request.
@@ -61,7 +63,8 @@ type Server interface {
 	ClientIP() string
 	TrustedProxy() bool
 	// Admitted is told who an admitted request comes from, before Expand is asked
-	// to fill the placeholders of a header's value.
+	// to fill the placeholders of a header's value. Other requests share the
+	// identity: it must not be changed.
 	Admitted(*Identity)
 	Expand(value string) string
 	// Next passes the request on.
@@ -120,7 +123,7 @@ func (v *Visit) takeCookies(r *http.Request, onPage bool) {
 	v.Site.guard.scrub(r, &taken)
 	v.secret = taken.sessions[0]
 	if onPage || taken.sessions[1] != "" {
-		all := taken
+		all := taken // which would be on the heap for every request otherwise
 		v.cookies = &all
 	}
 }

@@ -65,9 +65,10 @@ func (d *Door) setIdentity(r *http.Request, v *Visit, groups *membership, rules 
 		return err
 	}
 	values := v.values[:0]
-	if v.values[0] != "" {
-		values = nil // a directive before this one has set headers with it
+	if v.named {
+		values = nil
 	}
+	v.named = true
 	set := func(field, value string) {
 		if len(values) == cap(values) {
 			values = make([]string, 0, len(v.values))

@@ -172,8 +172,8 @@ func (d *Door) refuseCode(w http.ResponseWriter, r *http.Request, v *Visit, tab 
 	}
 }
 
-// askAgain shows the form again, with what is wrong. problem may be nil.
-func (d *Door) askAgain(w http.ResponseWriter, r *http.Request, v *Visit, tab waiting, code int, problem func(Status) string) {
+// askAgain shows the form again, with what is wrong. why may be nil.
+func (d *Door) askAgain(w http.ResponseWriter, r *http.Request, v *Visit, tab waiting, code int, why func(Status) string) {
 	s, err := d.status(r, v, tab)
 	switch {
 	case errors.Is(err, ErrUnknown):
@@ -184,8 +184,8 @@ func (d *Door) askAgain(w http.ResponseWriter, r *http.Request, v *Visit, tab wa
 		return
 	}
 	view := d.checkMailView(v, tab, s)
-	if problem != nil {
-		view.Problem = problem(s)
+	if why != nil {
+		view.Problem = why(s)
 	}
 	d.show(w, r, v, code, view)
 }

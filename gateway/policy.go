@@ -153,6 +153,9 @@ func (r *Rule) Validate() error {
 		if err := ValidateHeaderField(field.Name); err != nil {
 			return err
 		}
+		if canonical := http.CanonicalHeaderKey(field.Name); field.Name != canonical {
+			return fmt.Errorf("header %s: write %s", field.Name, canonical)
+		}
 		if strings.ContainsFunc(field.Value, unicode.IsControl) {
 			return fmt.Errorf("header %s: its value has a line break or another control character; write it in one line", field.Name)
 		}

@@ -57,7 +57,7 @@ func NewHeaderGuard(extraFields []string) *HeaderGuard {
 func (g *HeaderGuard) beginsWith(folded string) {
 	first := folded[0]
 	if known := g.shortest[first]; known == 0 || len(folded) < int(known) {
-		g.shortest[first] = uint8(len(folded))
+		g.shortest[first] = uint8(min(len(folded), maxField))
 	}
 	if first >= 'a' && first <= 'z' {
 		g.shortest[first-'a'+'A'] = g.shortest[first]

@@ -367,8 +367,8 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no such site", http.StatusMisdirectedRequest)
 		return
 	}
-	in := gateway.Visit{
-		Site:   site,
+	visit := gateway.Visit{
+		Site: site, Original: r, Alone: s.options.Rewrite == nil,
 		Server: &around{site: s, clientIP: take(r, "Test-Client-Ip"), trusted: take(r, "Test-Trusted") != ""},
 	}
 	if take(r, "Test-Plain") == "" {
@@ -377,15 +377,15 @@ func (s *Site) front(w http.ResponseWriter, r *http.Request) {
 	if peer := take(r, "Test-Peer"); peer != "" {
 		r.RemoteAddr = peer
 	}
-	original, url := *r, *r.URL
-	in.Original, original.URL = &original, &url
 	if s.options.Rewrite != nil {
+		original, url := *r, *r.URL
+		visit.Original, original.URL = &original, &url
 		s.options.Rewrite(r)
 	}
-	if gateway.HoldsToken(in.Original, current.prefix) {
+	if gateway.HoldsToken(visit.Original, current.prefix) {
 		s.skipped.Add(1)
 	}
-	if err := current.door.Handle(w, r, &in, s.options.Rules); err != nil {
+	if err := current.door.Handle(w, r, &visit, s.options.Rules); err != nil {
 		s.t.Errorf("upstream: %v", err)
 	}
 }

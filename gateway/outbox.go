@@ -97,7 +97,7 @@ func (o *outbox) run(ctx context.Context) {
 	var loops sync.WaitGroup
 	for _, queue := range []*mailQueue{o.strangers, o.known} {
 		loops.Go(func() {
-			queue.run(ctx, o.now, func(d *delivery) { underWay.Go(func() { defer queue.done(); o.send(sending, d) }) })
+			queue.run(ctx, o.now, func(d *delivery) { underWay.Go(func() { o.send(sending, d, queue.done) }) })
 		})
 	}
 	loops.Wait()
@@ -132,10 +132,12 @@ func (o *outbox) now() (now time.Time, ok bool) {
 	return attachment.Engine.now(), true
 }
 
-// send tries a delivery once, and queues it again where it is not done.
-func (o *outbox) send(ctx context.Context, d *delivery) {
+// send tries a delivery once, and queues it again where it is not done. It calls
+// handed when it needs the mail server no more.
+func (o *outbox) send(ctx context.Context, d *delivery, handed func()) {
 	attachment := o.node.inForce()
 	if attachment == nil {
+		handed()
 		o.queue(d).push(d)
 		return
 	}
@@ -144,6 +146,7 @@ func (o *outbox) send(ctx context.Context, d *delivery) {
 	if !d.delivered {
 		done, wait = e.deliver(ctx, attachment.Transport, d)
 	}
+	handed() // the next mail need not wait until the store has forgotten this one
 	if done || d.delivered {
 		d.delivered = true
 		if err := store.Delete(ctx, o.node.store, d.key); err == nil {

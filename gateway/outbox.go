@@ -142,6 +142,7 @@ func (o *outbox) send(ctx context.Context, d *delivery, handed func()) {
 		return
 	}
 	e := attachment.Engine
+	began := e.now()
 	done, wait := false, time.Duration(0)
 	if !d.delivered {
 		done, wait = e.deliver(ctx, attachment.Transport, d)
@@ -159,6 +160,9 @@ func (o *outbox) send(ctx context.Context, d *delivery, handed func()) {
 	}
 	if ctx.Err() == nil {
 		d.at = e.now().Add(wait)
+		if d.postponed {
+			d.at = began.Add(wait) // a clock that was set meanwhile moves the limit as well
+		}
 		o.queue(d).push(d)
 	}
 }

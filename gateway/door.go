@@ -47,7 +47,7 @@ type Visit struct {
 	session          *liveSession
 	// secret is that of the session; before it was looked for, what may be one.
 	secret string
-	// cookies are set where there are more than that.
+	// cookies are set where there are more than that, and for pages.
 	cookies *ownCookies
 	out     upstreamWriter
 	// values has room for those of identity headers, which a directive has set once

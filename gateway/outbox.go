@@ -161,7 +161,7 @@ func (o *outbox) send(ctx context.Context, d *delivery, handed func()) {
 	if ctx.Err() == nil {
 		d.at = e.now().Add(wait)
 		if d.postponed {
-			d.at = began.Add(wait) // a clock that was set meanwhile moves the limit as well
+			d.at = began.Add(wait) // from when its limit was judged: the clock may have been set since
 		}
 		o.queue(d).push(d)
 	}

@@ -42,23 +42,29 @@ func (v *cookieValues) add(value string) {
 	}
 }
 
-// take takes the value of a pair, where its name is exactly one that counts.
-func (c *ownCookies) take(pair string) {
+// take takes the value of a pair, and says whether its name is exactly one that
+// counts.
+func (c *ownCookies) take(pair string) bool {
 	pair = trimLeadingBlanks(pair)
-	c.sessions.add(valueOf(pair, c.sessionName))
-	c.browsers.add(valueOf(pair, c.browserName))
+	if value, ok := valueOf(pair, c.sessionName); ok {
+		c.sessions.add(value)
+		return true
+	}
+	value, ok := valueOf(pair, c.browserName)
+	c.browsers.add(value)
+	return ok
 }
 
-// valueOf is the value of a pair of that very name, or "".
-func valueOf(pair, name string) string {
+// valueOf is the value of a pair of that very name.
+func valueOf(pair, name string) (value string, ok bool) {
 	if name == "" || len(pair) <= len(name) || pair[len(name)] != '=' || pair[:len(name)] != name {
-		return ""
+		return "", false
 	}
-	value := pair[len(name)+1:]
+	value = pair[len(name)+1:]
 	for value != "" && isBlank(value[len(value)-1]) {
 		value = value[:len(value)-1]
 	}
-	return value
+	return value, true
 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
@@ -107,10 +113,7 @@ func withoutOwnCookies(line string, taken *ownCookies) (rest string, changed boo
 		if i := strings.IndexByte(line[start:], ';'); i >= 0 {
 			end = start + i
 		}
-		if isOwnCookie(line[start:end]) {
-			if taken != nil {
-				taken.take(line[start:end])
-			}
+		if pair := line[start:end]; taken != nil && taken.take(pair) || isOwnCookie(pair) {
 			if from < start {
 				kept.add(line[from : start-1])
 			}

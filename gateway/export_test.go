@@ -23,7 +23,7 @@ func ForgetSessions(n *Node) {
 	for i := range n.sessions.shards {
 		shard := &n.sessions.shards[i]
 		shard.mu.Lock()
-		shard.kept = generations[string, *liveSession]{}
+		shard.kept = generations{}
 		shard.changes++
 		shard.mu.Unlock()
 	}

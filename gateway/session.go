@@ -50,12 +50,6 @@ func (e *Engine) sessionHash(secret string) string {
 	return e.keys.hash("session", secret)
 }
 
-// live says whether the session is one at the time. Idle is compared with the
-// slack that LastSeen may be behind by, so that nobody is thrown out early.
-func (s *liveSession) live(now time.Time) bool {
-	return s.ReplacedBy == "" && now.Before(s.Expires) && now.Before(s.LastSeen.Add(s.Idle+touchEvery(s.Idle)))
-}
-
 // touchEvery is how exact LastSeen is: a twentieth of the idle time, and at
 // most 5 minutes.
 func touchEvery(idle time.Duration) time.Duration { return min(idle/20, 5*time.Minute) }
@@ -133,8 +127,7 @@ func (e *Engine) identify(ctx context.Context, site *Site, secret string, now ti
 	if len(secret) != secretTextLength {
 		return nil, ErrNoSession
 	}
-	sum := sumOf(secret)
-	hash := e.sessions.hashes.get(&sum)
+	hash := e.sessions.hashes.get(secret)
 	known := hash != ""
 	if !known {
 		hash = e.sessionHash(secret)
@@ -150,7 +143,7 @@ func (e *Engine) identify(ctx context.Context, site *Site, secret string, now ti
 		return nil, ErrNoSession
 	}
 	if !known { // only of sessions that there are: others would fill the memory
-		e.sessions.hashes.put(&sum, hash)
+		e.sessions.hashes.put(secret, hash)
 	}
 	e.touch(ctx, session, now)
 	return session, nil
@@ -162,7 +155,7 @@ const touchTime = time.Second
 // touch notes that the session was used. Failing to is no reason to refuse
 // anybody: a full disk keeps serving those who are in.
 func (e *Engine) touch(ctx context.Context, s *liveSession, now time.Time) {
-	if now.Sub(s.LastSeen) < touchEvery(s.Idle) || now.Unix() < e.touchAfter.Load() || !s.noting.CompareAndSwap(false, true) {
+	if now.Before(s.touchFrom) || now.Unix() < e.touchAfter.Load() || !s.noting.CompareAndSwap(false, true) {
 		return
 	}
 	defer s.noting.Store(false)

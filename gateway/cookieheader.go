@@ -42,29 +42,23 @@ func (v *cookieValues) add(value string) {
 	}
 }
 
-// take takes the value of a pair, and says whether its name is exactly one that
-// counts.
-func (c *ownCookies) take(pair string) bool {
+// take takes the value of a pair, where its name is exactly one that counts.
+func (c *ownCookies) take(pair string) {
 	pair = trimLeadingBlanks(pair)
-	if value, ok := valueOf(pair, c.sessionName); ok {
-		c.sessions.add(value)
-		return true
-	}
-	value, ok := valueOf(pair, c.browserName)
-	c.browsers.add(value)
-	return ok
+	c.sessions.add(valueOf(pair, c.sessionName))
+	c.browsers.add(valueOf(pair, c.browserName))
 }
 
-// valueOf is the value of a pair of that very name.
-func valueOf(pair, name string) (value string, ok bool) {
+// valueOf is the value of a pair of that very name, or "".
+func valueOf(pair, name string) string {
 	if name == "" || len(pair) <= len(name) || pair[len(name)] != '=' || pair[:len(name)] != name {
-		return "", false
+		return ""
 	}
-	value = pair[len(name)+1:]
+	value := pair[len(name)+1:]
 	for value != "" && isBlank(value[len(value)-1]) {
 		value = value[:len(value)-1]
 	}
-	return value, true
+	return value
 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
@@ -113,7 +107,10 @@ func withoutOwnCookies(line string, taken *ownCookies) (rest string, changed boo
 		if i := strings.IndexByte(line[start:], ';'); i >= 0 {
 			end = start + i
 		}
-		if pair := line[start:end]; taken != nil && taken.take(pair) || isOwnCookie(pair) {
+		if isOwnCookie(line[start:end]) {
+			if taken != nil {
+				taken.take(line[start:end])
+			}
 			if from < start {
 				kept.add(line[from : start-1])
 			}
@@ -199,6 +196,9 @@ func isOwnCookie(pair string) bool {
 	}
 	switch pair[0] { // tells most others at once
 	case '_':
+		if !strings.HasPrefix(pair, "__") {
+			return false
+		}
 		return isNamed(pair, SessionCookie) || isNamed(pair, BrowserCookie)
 	case 'p', 'P':
 		return isNamed(pair, LoopbackSessionCookie) || isNamed(pair, LoopbackBrowserCookie)
@@ -208,7 +208,7 @@ func isOwnCookie(pair string) bool {
 
 // isNamed reports whether a pair has the name, with blanks behind it or not.
 func isNamed(pair, name string) bool {
-	if len(pair) < len(name) || !equalFoldASCII(pair[:len(name)], name) {
+	if len(pair) < len(name) || pair[:len(name)] != name && !equalFoldASCII(pair[:len(name)], name) {
 		return false
 	}
 	for i := len(name); i < len(pair); i++ {

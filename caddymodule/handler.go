@@ -169,20 +169,24 @@ const startingUp = "This site is just being started. Please try again in a momen
 // ServeHTTP answers the request or passes it on.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	was := original(r)
-	if gateway.HoldsToken(was, h.app.config.Prefix) {
+	onPage := gateway.BelowPrefix(was.URL.Path, h.app.config.Prefix)
+	if onPage && gateway.HoldsToken(was, h.app.config.Prefix) {
 		caddyhttp.SetVar(r.Context(), caddyhttp.LogSkipVar, true)
 	}
 	door := h.app.wait(r.Context())
 	if door == nil {
-		gateway.Unserved(w, r, http.StatusServiceUnavailable, startingUp)
-		return nil
-	}
-	site := h.site(r)
-	if site == nil {
-		gateway.Unserved(w, r, http.StatusMisdirectedRequest, "This site is not served here under that name.")
+		gateway.Unserved(w, r, onPage, http.StatusServiceUnavailable, startingUp)
 		return nil
 	}
 	p := &passage{request: r, next: next}
+	site := h.site(r)
+	if onPage {
+		site = h.siteOfPage(was, site, p)
+	}
+	if site == nil {
+		gateway.Unserved(w, r, onPage, http.StatusMisdirectedRequest, "This site is not served here under that name.")
+		return nil
+	}
 	v := &p.visit
 	v.Site, v.Original, v.Alone, v.Server = site, was, h.alone, p
 	return door.Handle(w, r, v, h.rules)

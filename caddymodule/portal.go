@@ -195,7 +195,7 @@ func (p *Portal) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp.H
 		caddyhttp.SetVar(ctx, caddyhttp.LogSkipVar, true) // a client's mistake must not leave it in the access log
 	}
 	if !p.app.started(ctx) {
-		gateway.Unserved(w, r, http.StatusServiceUnavailable, startingUp)
+		gateway.Unserved(w, r, false, http.StatusServiceUnavailable, startingUp)
 		return nil
 	}
 	clientIP, _ := caddyhttp.GetVar(ctx, caddyhttp.ClientIPVarKey).(string)

@@ -28,6 +28,18 @@ type reached struct {
 // site returns the site that a request is for, or nil where the name it was
 // asked under is not one of ours.
 func (h *Handler) site(r *http.Request) *gateway.Site {
+	how := reachedBy(r)
+	if site := h.requested.get(how); site != nil {
+		return site
+	}
+	site := h.findSite(how)
+	if site != nil && len(how.host) < maxHost {
+		h.requested.put(how, site)
+	}
+	return site
+}
+
+func reachedBy(r *http.Request) reached {
 	how := reached{host: r.Host, tls: r.TLS != nil}
 	switch addr := r.Context().Value(http.LocalAddrContextKey).(type) {
 	case *net.TCPAddr:
@@ -37,14 +49,22 @@ func (h *Handler) site(r *http.Request) *gateway.Site {
 	case net.Addr:
 		how.local = addr.String()
 	}
-	if site := h.requested.get(how); site != nil {
-		return site
+	return how
+}
+
+// siteOfPage returns the site that one of the pages is asked for, which at that
+// for other proxies may be another one than the request's own.
+func (h *Handler) siteOfPage(original *http.Request, own *gateway.Site, p *passage) *gateway.Site {
+	host := gateway.ForwardedHost(original, p.TrustedProxy, h.app.config.Prefix)
+	switch {
+	case host == "":
+		return own
+	case h.origin != "" && !isWildcard(h.host) && gateway.NormalHost(host) != h.host:
+		return nil
 	}
-	site := h.findSite(how)
-	if site != nil && len(how.host) < maxHost {
-		h.requested.put(how, site)
-	}
-	return site
+	how := reachedBy(original)
+	how.host = host
+	return h.findSite(how)
 }
 
 // maxHost is the length of a host with its port that is worth remembering.

@@ -197,6 +197,52 @@ func TestChromiumSignOut(t *testing.T) {
 	tab.WantQuiet()
 }
 
+// The account page ends one session, all others, and all, with scripts and
+// without.
+func TestChromiumEndSessions(t *testing.T) {
+	server, origin, browser := chromiumSite(t, "limit mails 20 1m")
+	phone, desk := server.Visitor(t, origin), server.Visitor(t, origin)
+	tab, plain := browser.Tab(), postern.NewBrowser(t).Tab()
+	plain.DisableScripts()
+	for _, one := range []*postern.Tab{tab, plain} {
+		submitCode(one, ask(t, server, one, origin+"/", ann).Code)
+		one.WaitText("Hello " + ann)
+	}
+	phone.SignIn(ann)
+	desk.SignIn(ann)
+
+	tab.Go(origin + "/.auth/")
+	tab.WaitText("End all others")
+	for _, width := range []int64{320, 1024} {
+		tab.Width(width)
+		if over := tab.Overflow(); over != "0" {
+			t.Errorf("%s px too wide for %d px", over, width)
+		}
+		tab.Shoot(fmt.Sprintf("sessions-%d", width))
+	}
+	// The one that was used last is the first of the others.
+	tab.Click("main li form button")
+	postern.Eventually(t, 10*time.Second, "the session to end", func() bool { return desk.Me() == "" })
+	if phone.Me() != ann {
+		t.Error("another session ended too")
+	}
+	plain.Go(origin + "/.auth/")
+	plain.WaitText("this browser")
+	plain.Click("main .row form:first-child button")
+	postern.Eventually(t, 10*time.Second, "the others to end", func() bool { return phone.Me() == "" })
+	tab.Go(origin + "/.auth/")
+	tab.WaitAddress("/.auth/sign-in")
+	phone.SignIn(ann)
+	plain.Go(origin + "/.auth/")
+	plain.Click("main .row form:last-child button")
+	plain.WaitText("signed out")
+	if phone.Me() != "" {
+		t.Error("a session lives on")
+	}
+	tab.WantQuiet()
+	plain.WantQuiet()
+}
+
 func TestChromiumKeyboardAlone(t *testing.T) {
 	server, origin, browser := chromiumSite(t, "")
 	tab := browser.Tab()

@@ -80,7 +80,11 @@ func (d *Door) fail(w http.ResponseWriter, r *http.Request, v *Visit, err error)
 	if errors.Is(err, errInsecure) && v.Site.https() {
 		f.message = "This page was reached without encryption, so no sign-in is possible here. Open " + v.Site.Origin + " instead."
 	}
-	switch KindOf(r) {
+	kind := KindOf(r)
+	if kind == GRPC && BelowPrefix(v.Original.URL.Path, d.prefix) {
+		kind = Program // a proxy that asks there would take the status of gRPC, 200, for a yes
+	}
+	switch kind {
 	case GRPC:
 		answerGRPC(w, f.grpc, f.title)
 	case Navigation, FormPost:
@@ -103,18 +107,22 @@ func (d *Door) refuse(w http.ResponseWriter, r *http.Request, v *Visit, decision
 		d.redirect(w, d.signInPath(stepUp, d.returnTo(v.Original.URL.RequestURI())))
 	case GRPC:
 		answerGRPC(w, 16, "sign in at "+v.Site.Origin+d.signInPath(stepUp, ""))
-	default:
+	case FormPost:
 		w.Header().Set("WWW-Authenticate", challengeHeader(v.Site, decision))
-		if kind == FormPost {
-			d.show(w, r, v, http.StatusUnauthorized, &pages.UnsentForm{Common: d.common(v), StepUp: stepUp})
-			return
-		}
-		title := "Sign-in needed"
-		if stepUp {
-			title = "A newer sign-in is needed"
-		}
-		writeProblem(w, r, problem{Status: http.StatusUnauthorized, Title: title, SignInURL: v.Site.Origin + d.signInPath(stepUp, "")})
+		d.show(w, r, v, http.StatusUnauthorized, &pages.UnsentForm{Common: d.common(v), StepUp: stepUp})
+	default:
+		d.challenge(w, r, v, decision)
 	}
+}
+
+// challenge asks a program for a sign-in, or for a newer one.
+func (d *Door) challenge(w http.ResponseWriter, r *http.Request, v *Visit, decision Decision) {
+	title, stepUp := "Sign-in needed", decision.Verdict == StepUp
+	if stepUp {
+		title = "A newer sign-in is needed"
+	}
+	w.Header().Set("WWW-Authenticate", challengeHeader(v.Site, decision))
+	writeProblem(w, r, problem{Status: http.StatusUnauthorized, Title: title, SignInURL: v.Site.Origin + d.signInPath(stepUp, "")})
 }
 
 // challengeHeader is the WWW-Authenticate of a refusal (RFC 6750; a session too
@@ -184,12 +192,13 @@ func (d *Door) show(w http.ResponseWriter, r *http.Request, v *Visit, status int
 }
 
 // Unserved answers a request that no site is there for, with one sentence: a page
-// would name its site.
-func Unserved(w http.ResponseWriter, r *http.Request, status int, message string) {
+// would name its site. onPage says that it came for one of the door's own pages,
+// which no gRPC call does.
+func Unserved(w http.ResponseWriter, r *http.Request, onPage bool, status int, message string) {
 	if status == http.StatusServiceUnavailable {
 		retryAfter(w, 5*time.Second)
 	}
-	if KindOf(r) == GRPC {
+	if !onPage && KindOf(r) == GRPC {
 		answerGRPC(w, 14, message)
 		return
 	}

@@ -30,6 +30,7 @@
 //	limit/<name>                window           Start, outbox
 //	outbox/<id>/<n>             queuedMail       Start, Resend, outbox
 //	session/<hash>              Session          Open, Identify, End
+//	sessions-of/<subject>/<site>/<hash>  nothing  Open
 //	client-token/<hash>         clientToken      NewClientToken, RevokeClientToken
 //	user/<address>              user             Open
 //

@@ -245,7 +245,7 @@ func (d *Door) admit(w http.ResponseWriter, r *http.Request, v *Visit, rules []*
 		return nil
 	}
 	server.Admitted(&member.identity)
-	if err := d.setIdentity(r, v, member, rules, server); err != nil {
+	if err := d.setIdentity(r.Header, v, member, rules, server); err != nil {
 		d.fail(w, r, v, err)
 		return nil
 	}

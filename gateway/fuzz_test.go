@@ -332,7 +332,7 @@ func put(t *testing.T, s *gatewaytest.Store, key string, value []byte) {
 // is signed in and of a sign-in that is under way. Nothing panics, and a session
 // that cannot be read is an error, which the upstream does not see.
 func FuzzDamagedRecord(f *testing.F) {
-	kinds := []string{"session/", "user/", "lane/", "limit/", "signin/", "browser/", "outbox/"}
+	kinds := []string{"session/", "user/", "lane/", "limit/", "signin/", "browser/", "outbox/", "sessions-of/"}
 	for kind := range kinds {
 		for _, value := range []string{"null", "{}", `{"email":`, `{"requests":{"x":null}}`} {
 			f.Add(uint8(kind), value)

@@ -57,9 +57,9 @@ func (s *liveSession) memberOf(groups *Groups) *membership {
 	return found
 }
 
-// setIdentity sets the identity headers of a request. Values of further header
-// fields are expanded by the server.
-func (d *Door) setIdentity(r *http.Request, v *Visit, groups *membership, rules []*Rule, server Server) error {
+// setIdentity sets the identity headers of a visit in the header of a request, or
+// of the answer to a proxy. Values of further fields are expanded by the server.
+func (d *Door) setIdentity(header http.Header, v *Visit, groups *membership, rules []*Rule, server Server) error {
 	assertion, err := d.engine.assertion(v.Site, v.session, groups, v.now)
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func (d *Door) setIdentity(r *http.Request, v *Visit, groups *membership, rules 
 		}
 		values = append(values, value)
 		// Handlers that follow may change values in place, and append to them.
-		r.Header[field] = values[len(values)-1 : len(values) : len(values)]
+		header[field] = values[len(values)-1 : len(values) : len(values)]
 	}
 	set(HeaderUser, v.session.Email)
 	set(HeaderEmail, v.session.Email)

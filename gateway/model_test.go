@@ -101,6 +101,7 @@ type modelMail struct {
 
 type modelSession struct {
 	secret, address string
+	request         string // that made it
 	signedIn, seen  time.Time
 	over            bool
 }
@@ -500,7 +501,12 @@ func (m *model) requestOf(secret string) string {
 		return ""
 	}
 	m.saw(secret)
-	return session.Request
+	for _, s := range m.sessions {
+		if s.secret == secret && s.address == session.Email {
+			return s.request
+		}
+	}
+	return ""
 }
 
 func (m *model) entered(b *modelBrowser, r *modelRequest, secret string) {
@@ -513,7 +519,7 @@ func (m *model) entered(b *modelBrowser, r *modelRequest, secret string) {
 	b.secret = secret
 	b.known[r.address] = true
 	b.cookie = m.engine.Remember(b.cookie, r.address)
-	m.sessions = append(m.sessions, &modelSession{secret: secret, address: r.address, signedIn: m.now, seen: m.now})
+	m.sessions = append(m.sessions, &modelSession{secret: secret, address: r.address, request: r.id, signedIn: m.now, seen: m.now})
 }
 
 func (m *model) saw(secret string) {

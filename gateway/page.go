@@ -36,9 +36,11 @@ func (d *Door) routes() map[string]page {
 		"verify":     {post: d.submitCode},
 		"resend":     {post: d.resend},
 		"link":       {get: d.openLink, post: d.confirmLink},
+		"sessions":   {post: d.endSessions},
 		"sign-out":   {post: d.signOut},
 		"signed-out": {get: d.signedOut},
 		"me":         {get: d.me, machine: true},
+		checkPage:    {get: d.check, machine: true},
 		"jwks.json":  {get: d.jwks, machine: true},
 	}
 }

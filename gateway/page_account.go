@@ -11,17 +11,75 @@ import (
 // account shows who is signed in.
 func (d *Door) account(w http.ResponseWriter, r *http.Request, v *Visit) {
 	session, err := d.identify(r, v)
-	switch {
-	case err != nil:
+	if err != nil {
 		d.fail(w, r, v, err)
-	case session == nil:
+		return
+	}
+	if session == nil {
 		d.redirect(w, d.signInPath(false, d.prefix+"/"))
-	default:
-		d.show(w, r, v, http.StatusOK, &pages.Account{
-			Common: d.common(v), Email: session.Email, Groups: v.Site.groups.Of(session.Email),
-			Method: session.Method, SignedIn: session.SignedIn, Expires: session.Expires,
+		return
+	}
+	all, err := d.engine.Sessions(r.Context(), v.Site, v.secret)
+	if err != nil {
+		d.fail(w, r, v, err)
+		return
+	}
+	view := pages.Account{
+		Common: d.common(v), Email: session.Email, Groups: v.Site.groups.Of(session.Email),
+		Method: session.Method, SignedIn: session.SignedIn, Expires: session.Expires,
+		More: max(0, len(all)-maxListed),
+	}
+	for _, one := range all[:len(all)-view.More] {
+		view.Sessions = append(view.Sessions, pages.AccountSession{
+			ID: one.ID, Device: one.Device, Network: one.Network,
+			SignedIn: one.SignedIn, LastSeen: one.LastSeen, This: one.This,
 		})
 	}
+	d.show(w, r, v, http.StatusOK, &view)
+}
+
+// maxListed is how many sessions the account page shows, to stay small.
+const maxListed = 12
+
+// endSessions ends what the account page asks for: the session with an ID, all
+// others, or all.
+func (d *Door) endSessions(w http.ResponseWriter, r *http.Request, v *Visit, form url.Values) {
+	session, err := d.identify(r, v)
+	if err != nil {
+		d.fail(w, r, v, err)
+		return
+	}
+	which := form.Get("end")
+	switch {
+	case session == nil:
+		d.redirect(w, d.signInPath(false, d.prefix+"/"))
+		return
+	case which == "":
+		d.fail(w, r, v, errBody)
+		return
+	case session.hash[:entryLength] == which:
+		d.signOut(w, r, v, form)
+		return
+	}
+	id := which
+	if which == "others" || which == "all" {
+		id = ""
+	}
+	err = d.engine.EndOthers(r.Context(), v.Site, v.secret, id)
+	if isNoSession(err) { // it ended meanwhile
+		d.redirect(w, d.signInPath(false, d.prefix+"/"))
+		return
+	}
+	if err != nil {
+		d.engine.log.Error("sessions cannot be ended", "site", v.Site.Host, "error", err)
+		d.fail(w, r, v, errStillIn)
+		return
+	}
+	if which == "all" {
+		d.signOut(w, r, v, form)
+		return
+	}
+	d.redirect(w, d.prefix+"/")
 }
 
 // me tells a program who is signed in.
@@ -32,8 +90,7 @@ func (d *Door) me(w http.ResponseWriter, r *http.Request, v *Visit) {
 		return
 	}
 	if session == nil {
-		w.Header().Set("WWW-Authenticate", challengeHeader(v.Site, Decision{Verdict: SignIn}))
-		writeProblem(w, r, problem{Status: http.StatusUnauthorized, Title: "Sign-in needed", SignInURL: v.Site.Origin + d.signInPath(false, "")})
+		d.challenge(w, r, v, Decision{Verdict: SignIn})
 		return
 	}
 	groups := v.Site.groups.Of(session.Email)

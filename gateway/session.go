@@ -26,7 +26,6 @@ type Session struct {
 	Idle     time.Duration `json:"idle"`
 	Device   string        `json:"device"`
 	Network  string        `json:"network"`
-	Request  string        `json:"request"`
 	// ReplacedBy is the hash of the session that took this one's place in the
 	// same browser for the same address. This one is over; open streams live on
 	// with that one.
@@ -58,7 +57,7 @@ func touchEvery(idle time.Duration) time.Duration { return min(idle/20, 5*time.M
 type OpenSession struct {
 	Site *Site
 	// Secret is the new session's; the caller hands it to the browser.
-	Secret, Email, Method, Request string
+	Secret, Email, Method string
 	// Replaces is the secret of the session that ends in that browser, if any.
 	Replaces            string
 	ClientIP, UserAgent string
@@ -74,13 +73,12 @@ func (e *Engine) Open(ctx context.Context, in OpenSession) (Session, error) {
 	now := e.now()
 	terms := in.Site.terms(in.Email, e.config.Session)
 	session := Session{
-		Site: in.Site.Host, Email: in.Email, Subject: subject, Method: in.Method, Request: in.Request,
+		Site: in.Site.Host, Email: in.Email, Subject: subject, Method: in.Method,
 		SignedIn: now, LastSeen: now, Expires: now.Add(terms.Lifetime), Idle: terms.Idle,
 		Device: DescribeDevice(in.UserAgent), Network: in.ClientIP,
 	}
 	hash := e.sessionHash(in.Secret)
-	err = e.sessions.change(ctx, hash, terms.Lifetime, func(*Session) (*Session, error) { return &session, nil })
-	if err != nil {
+	if err := e.sessions.open(ctx, &session, hash, terms.Lifetime); err != nil {
 		return Session{}, fmt.Errorf("saving session: %w", err)
 	}
 	if err := e.replace(ctx, in.Site, in.Replaces, session.Email, hash); err != nil {
@@ -182,20 +180,9 @@ func (e *Engine) End(ctx context.Context, site *Site, secret string) error {
 	}
 	ctx, cancel := unhurried(ctx)
 	defer cancel()
-	err := e.sessions.change(ctx, e.sessionHash(secret), 0, func(old *Session) (*Session, error) {
-		if old == nil || old.Site != site.Host {
-			return nil, ErrNoSession
-		}
-		return nil, nil
-	})
-	if errors.Is(err, ErrNoSession) {
-		return nil
-	}
-	if err != nil {
+	if err := e.end(ctx, site, e.sessionHash(secret)); err != nil {
 		return fmt.Errorf("ending session: %w", err)
 	}
-	e.node.streams.sweep()
-	e.log.Info("signed out", "site", site.Host)
 	return nil
 }
 

@@ -75,9 +75,10 @@ func (s *Session) UnmarshalBinary(data []byte) error {
 }
 
 // texts and times are the fields in the order of the record. A new one goes to
-// the end of the record, with a format of its own.
+// the end of the record, with a format of its own. The one without a name was the
+// sign-in request's, which nothing read.
 func (s *Session) texts() [8]*string {
-	return [...]*string{&s.Site, &s.Email, &s.Subject, &s.Method, &s.Device, &s.Network, &s.Request, &s.ReplacedBy}
+	return [...]*string{&s.Site, &s.Email, &s.Subject, &s.Method, &s.Device, &s.Network, new(string), &s.ReplacedBy}
 }
 
 func (s *Session) times() [3]*time.Time { return [...]*time.Time{&s.SignedIn, &s.LastSeen, &s.Expires} }

@@ -14,7 +14,7 @@ func testSession() Session {
 	return Session{
 		Site: "wiki.example.com", Email: "ann@example.com", Subject: "c3ViamVjdA", Method: "code",
 		SignedIn: at, LastSeen: at.Add(time.Hour), Expires: at.Add(7 * day), Idle: 3 * day,
-		Device: "Firefox on Linux", Network: "192.0.2.1", Request: "cmVxdWVzdA", ReplacedBy: "bmV4dA",
+		Device: "Firefox on Linux", Network: "192.0.2.1", ReplacedBy: "bmV4dA",
 	}
 }
 

@@ -62,8 +62,8 @@ type sessionShard struct {
 type generations struct{ young, old map[string]*liveSession }
 
 // maxYoung is how much a generation has: with about 1.5 kB for each session, all
-// shards stay below 13 MB, for which the garbage collector takes as much again.
-const maxYoung = 64
+// shards stay below 7 MB, for which the garbage collector takes as much again.
+const maxYoung = 32
 
 // get returns nil where there is none. It says too whether what it found is of the
 // old generation, and to be put again.
@@ -155,7 +155,7 @@ func (s *sessionShard) forget(hash string) {
 // hashMemo remembers the keyed hashes of secrets that came lately: comparing
 // takes a tenth of the time of hashing. It decides nothing: what it says is what
 // hashing would say. Each secret has one place, which the latest one there takes.
-type hashMemo [8192]atomic.Pointer[rememberedHash]
+type hashMemo [4096]atomic.Pointer[rememberedHash]
 
 type rememberedHash struct {
 	secret [secretTextLength]byte

@@ -69,7 +69,7 @@ func (e *Engine) Verify(ctx context.Context, in Answer) (Verified, error) {
 		method = "link"
 	}
 	result.Session, err = e.Open(ctx, OpenSession{
-		Site: in.Site, Secret: secret, Email: c.Address, Method: method, Request: c.ID,
+		Site: in.Site, Secret: secret, Email: c.Address, Method: method,
 		Replaces: in.Session, ClientIP: in.ClientIP, UserAgent: in.UserAgent,
 	})
 	if err != nil {

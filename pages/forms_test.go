@@ -59,6 +59,10 @@ func TestForms(t *testing.T) {
 		"failure":     {pages.Failure{Common: around, Status: 404, Title: "T", Message: "M"}, []string{"<h1>T</h1>", "M", "404", `href="/"`}, nil},
 		"account": {pages.Account{Common: around, Email: "ann@example.com", Groups: []string{"a", "b"}, Method: "link", SignedIn: time.Unix(0, 0)},
 			[]string{`action="/.auth/sign-out"`, "a, b", "Link in a mail", `<time datetime="1970-01-01T00:00:00Z">1 January 1970, 00:00 UTC</time>`}, []string{"Valid until"}},
+		"one session": {pages.Account{Common: around, Sessions: []pages.AccountSession{{ID: "own", Device: "Firefox on Linux", Network: "192.0.2.1", This: true}}},
+			[]string{"<b>Firefox on Linux</b>", "this browser", "192.0.2.1"}, []string{`action="/.auth/sessions"`, "Last seen", "more"}},
+		"sessions": {pages.Account{Common: around, More: 3, Sessions: []pages.AccountSession{{ID: "own", This: true}, {ID: "an<other", Device: "Safari on iOS"}}},
+			[]string{`<form method="post" action="/.auth/sessions"><input type="hidden" name="end" value="an&lt;other">`, "Last seen", "And 3 more.", `value="others"`, `value="all"`}, []string{`value="own"`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			// The constant blocks hold words of their own.

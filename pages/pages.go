@@ -146,6 +146,21 @@ type Account struct {
 	// Method is how this session was signed in: "code" or "link".
 	Method            string
 	SignedIn, Expires time.Time
+	// Sessions are those of the address at this site, the one that asks among them.
+	Sessions []AccountSession
+	// More is how many there are beside them.
+	More int
+}
+
+// AccountSession is one of them.
+type AccountSession struct {
+	// ID is what its form ends it by.
+	ID string
+	// Device and Network say which browser it is.
+	Device, Network    string
+	SignedIn, LastSeen time.Time
+	// This marks the one that asks.
+	This bool
 }
 
 // Render writes the page of view to w. It fails only where w does, or where a

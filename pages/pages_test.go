@@ -35,6 +35,14 @@ func views() map[string]pages.View {
 		"account": &pages.Account{Common: around, Email: "ann@example.com", Groups: []string{"staff", "a"},
 			Method: "code", SignedIn: now, Expires: now.Add(time.Hour)},
 	}
+	many := pages.Account{Common: around, Email: "ann@example.com", More: 3}
+	for i := range 12 {
+		many.Sessions = append(many.Sessions, pages.AccountSession{
+			ID: "abcdefghijk", Device: "Chrome on Windows", Network: "2001:db8:1234:5678:9abc:def0:1234:5678",
+			SignedIn: now, LastSeen: now, This: i == 0,
+		})
+	}
+	all["account-many"] = &many
 	for i := range 1 << 4 {
 		bit := func(n int) bool { return i&(1<<n) != 0 }
 		v := &pages.CheckMail{Common: around, Request: "r1", Email: "ann@example.com", CodeLength: 6,
@@ -61,7 +69,7 @@ func TestEveryPage(t *testing.T) {
 	for name, view := range views() {
 		t.Run(name, func(t *testing.T) {
 			page := draw(t, view)
-			if len(page) > 14_000 {
+			if len(page) > 14_000 && name != "account-many" || len(page) > 17_000 {
 				t.Errorf("%d bytes: too large for a page that is to stay well below 20 kB", len(page))
 			}
 			tags := skeleton(t, page)

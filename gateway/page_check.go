@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"net/http"
+	"net/url"
+)
+
+// checkPage is the page that other proxies ask, below the prefix.
+const checkPage = "check"
+
+// Header fields by which a proxy says which request it asks about, as Caddy's
+// forward_auth and Traefik's ForwardAuth do. They count from trusted proxies
+// alone, and where they come once.
+const (
+	forwardedMethod = "X-Forwarded-Method"
+	forwardedHost   = "X-Forwarded-Host"
+	forwardedURI    = "X-Forwarded-Uri"
+)
+
+// ForwardedHost is the host that a request is about where another proxy asks at
+// the page for that, or "" where it names none: then the request's own counts.
+// original is the request as it came, trusted says that Caddy trusts its direct
+// peer, and prefix is that of the pages.
+func ForwardedHost(original *http.Request, trusted func() bool, prefix string) string {
+	if original.URL.Path != prefix+"/"+checkPage || len(original.Header[forwardedHost]) == 0 || !trusted() {
+		return ""
+	}
+	if host := onlyValue(original.Header, forwardedHost); host != "" {
+		return host
+	}
+	return "." // names no host
+}
+
+// check tells another proxy whether the request that it asks about would be
+// admitted, and who it comes from. It never answers 200 to anything else.
+func (d *Door) check(w http.ResponseWriter, r *http.Request, v *Visit) {
+	rules, known := v.Site.rules, false
+	if v.Server.TrustedProxy() {
+		rules, known = v.askedAbout(r)
+	}
+	if _, fromPage := r.Header["Sec-Fetch-Site"]; fromPage && !known {
+		// A script of the site could read who somebody is, signed, in the answer.
+		writeProblem(w, r, problem{Status: http.StatusForbidden, Title: "This address is for proxies"})
+		return
+	}
+	if len(rules) == 0 {
+		d.answerCheck(w)
+		return
+	}
+	session, err := d.identify(r, v)
+	if err != nil {
+		d.fail(w, r, v, err)
+		return
+	}
+	if session == nil {
+		d.challenge(w, r, v, Decide(rules, nil, v.now))
+		return
+	}
+	member := session.memberOf(v.Site.groups)
+	visitor := Visitor{Email: session.Email, Groups: member.names, SignedIn: session.SignedIn}
+	switch decision := Decide(rules, &visitor, v.now); decision.Verdict {
+	case Admit:
+		v.Server.Admitted(&member.identity)
+		if err := d.setIdentity(w.Header(), v, member, rules, v.Server); err != nil {
+			d.fail(w, r, v, err)
+			return
+		}
+		d.answerCheck(w)
+	case Refuse:
+		d.refuseAddress(w, r, v, Program)
+	default:
+		d.challenge(w, r, v, decision)
+	}
+}
+
+// answerCheck answers without a body: forward_auth would open a connection anew
+// for each request where there is one.
+func (d *Door) answerCheck(w http.ResponseWriter) {
+	secureHeaders(w.Header())
+	w.Header().Set("Content-Length", "0")
+	w.WriteHeader(http.StatusOK)
+}
+
+// askedAbout returns the rules that judge the request that a trusted proxy asks
+// about, none where it is a public one, and whether the proxy says which one it
+// is. All rules judge what it does not say, or what an upstream may read in
+// another way.
+func (v *Visit) askedAbout(r *http.Request) (rules []*Rule, known bool) {
+	method, uri := onlyValue(r.Header, forwardedMethod), onlyValue(r.Header, forwardedURI)
+	target, err := url.ParseRequestURI(uri)
+	if err != nil || !isToken(method) {
+		return v.Site.rules, false
+	}
+	asked := *r
+	asked.Method, asked.RequestURI, asked.URL, asked.Host = method, uri, target, v.Site.Host
+	if host := onlyValue(r.Header, forwardedHost); host != "" {
+		asked.Host = host
+	}
+	if !plainTarget(&asked) || target.Host != "" || RefusedMethod(&asked) {
+		return v.Site.rules, false
+	}
+	for _, rule := range v.Site.rules {
+		if rule.Reread != nil {
+			rule.Reread(&asked)
+			break
+		}
+	}
+	rules = judging(v.Site.rules, &asked, &asked)
+	if len(rules) == 0 && (oddMethod(&asked) || mayBeAnother(v.Site.rules, nil, &asked, &asked)) {
+		rules = v.Site.rules
+	}
+	return rules, true
+}

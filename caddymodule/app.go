@@ -69,6 +69,7 @@ type App struct {
 	node       *sharedNode
 	attachment *gateway.Attachment
 	before     *slog.Logger // of the node, until this configuration started
+	engine     *gateway.Engine
 	door       *gateway.Door
 	headless   *headless.Handler // nil without a portal
 	ready      chan struct{}
@@ -224,7 +225,7 @@ func (a *App) Start() error {
 	if err := a.openPortal(engine); err != nil {
 		return err
 	}
-	a.door = gateway.NewDoor(engine)
+	a.engine, a.door = engine, gateway.NewDoor(engine)
 	a.attachment = &gateway.Attachment{Engine: engine, Transport: a.transport, MayEnter: a.mayEnter}
 	a.node.Attach(a.attachment)
 	a.before = a.node.log.Swap(a.log)

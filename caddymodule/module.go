@@ -6,6 +6,7 @@ package caddymodule
 import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 )
 
 const directive = "email_auth"
@@ -16,6 +17,10 @@ func init() {
 	httpcaddyfile.RegisterGlobalOption(directive, parseGlobalOption)
 	httpcaddyfile.RegisterDirective(directive, parseDirective)
 	httpcaddyfile.RegisterDirectiveOrder(directive, httpcaddyfile.After, "forward_auth")
+	caddy.RegisterModule(AdminAPI{})
+	caddycmd.RegisterCommand(caddycmd.Command{
+		Name: "email-auth", Short: "Asks a running server about sign-ins by email", CobraFunc: addCommand,
+	})
 	caddy.RegisterModule(&Portal{})
 	httpcaddyfile.RegisterDirective(portalDirective, parsePortal)
 	httpcaddyfile.RegisterDirectiveOrder(portalDirective, httpcaddyfile.After, "forward_auth")

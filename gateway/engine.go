@@ -101,6 +101,16 @@ func (n *Node) rotateKeys(ctx context.Context) {
 	}
 }
 
+// RotateKeys makes new keys, whatever the age of the present ones, and returns from
+// when on they are in use.
+func (e *Engine) RotateKeys() (activeFrom time.Time, err error) {
+	if _, err := e.keys.Rotate(e.now(), true); err != nil {
+		return time.Time{}, err
+	}
+	e.log.Info("keys rotated; the new ones are in use in a day")
+	return e.keys.current.Load().Roots[0].ActiveFrom, nil
+}
+
 // Attachment is one configuration in force on a node.
 type Attachment struct {
 	Engine    *Engine

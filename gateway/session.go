@@ -180,7 +180,7 @@ func (e *Engine) End(ctx context.Context, site *Site, secret string) error {
 	}
 	ctx, cancel := unhurried(ctx)
 	defer cancel()
-	if err := e.end(ctx, site, e.sessionHash(secret)); err != nil {
+	if err := e.end(ctx, site.Host, e.sessionHash(secret)); err != nil {
 		return fmt.Errorf("ending session: %w", err)
 	}
 	return nil

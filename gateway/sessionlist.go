@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/postern-auth/postern/store"
 )
 
 // Beside each session the store has an entry by which those of one address are
@@ -19,7 +21,15 @@ import (
 // entryLength is how much of a hash an entry has: 66 bits.
 const entryLength = 11
 
-func entriesOf(subject, site string) string { return "sessions-of/" + subject + "/" + site + "/" }
+// entriesOf begins the entries of an address, at a site or, where that is "", at
+// any.
+func entriesOf(subject, site string) string {
+	begin := "sessions-of/" + subject + "/"
+	if site != "" {
+		begin += site + "/"
+	}
+	return begin
+}
 
 func entryKey(s *Session, hash string) string {
 	return entriesOf(s.Subject, s.Site) + hash[:entryLength]
@@ -38,29 +48,52 @@ func (s *sessionStore) open(ctx context.Context, session *Session, hash string, 
 	return both.Wait()
 }
 
-// list returns the live sessions of an address at a site, in any order.
-func (s *sessionStore) list(ctx context.Context, subject, email, site string, now time.Time) ([]*liveSession, error) {
-	var found []*liveSession
-	err := s.store.Scan(ctx, entriesOf(subject, site), func(entry string, _ []byte) error {
-		begin := sessionKey(entry[strings.LastIndexByte(entry, '/')+1:])
-		return s.store.Scan(ctx, begin, func(key string, data []byte) error {
-			var session Session
-			if session.UnmarshalBinary(data) != nil {
-				return nil // it admits nobody
-			}
-			live := newLiveSession(session, strings.TrimPrefix(key, sessionKey("")))
-			if session.Subject == subject && session.Email == email && session.Site == site && live.live(now) {
-				found = append(found, live)
-			}
-			return nil
-		})
-	})
-	return found, err
+// SessionQuery says which sessions are meant.
+type SessionQuery struct {
+	// Email is whose, in the form of ParseAddress. "": everybody's.
+	Email string
+	// Domain is that of their addresses, in the form of ParseDomain. "": any.
+	Domain string
+	// Site is the host that they are for. "": any.
+	Site string
+	// ID is that of a ListedSession. "": any.
+	ID string
 }
 
-// ListedSession is one of the sessions of an address at a site.
+func (q SessionQuery) covers(s *Session) bool {
+	_, domain := SplitAddress(s.Email)
+	return (q.Email == "" || q.Email == s.Email) && (q.Domain == "" || q.Domain == domain) && (q.Site == "" || q.Site == s.Site)
+}
+
+// find calls each for the live sessions that are meant, in any order, and stops at
+// its first error. subject is that of the address, where there is one.
+func (s *sessionStore) find(ctx context.Context, q SessionQuery, subject string, now time.Time, each func(*liveSession) error) error {
+	judge := func(key string, data []byte) error {
+		var session Session
+		if session.UnmarshalBinary(data) != nil {
+			return nil // it admits nobody
+		}
+		live := newLiveSession(session, strings.TrimPrefix(key, sessionKey("")))
+		if !live.live(now) || !q.covers(&session) || q.Email != "" && session.Subject != subject {
+			return nil
+		}
+		return each(live)
+	}
+	if q.Email == "" {
+		return s.store.Scan(ctx, sessionKey(q.ID), judge)
+	}
+	return s.store.Scan(ctx, entriesOf(subject, q.Site), func(entry string, _ []byte) error {
+		id := entry[strings.LastIndexByte(entry, '/')+1:]
+		if q.ID != "" && id != q.ID {
+			return nil
+		}
+		return s.store.Scan(ctx, sessionKey(id), judge)
+	})
+}
+
+// ListedSession is one that was found.
 type ListedSession struct {
-	// ID names it among those of its address.
+	// ID names it, and is no secret.
 	ID string
 	Session
 	// This says that it is the one that asks.
@@ -89,11 +122,63 @@ func (e *Engine) listed(ctx context.Context, site *Site, secret string) (own *li
 	if err != nil {
 		return nil, nil, err
 	}
-	others, err = e.sessions.list(ctx, own.Subject, own.Email, site.Host, e.now())
+	q := SessionQuery{Email: own.Email, Site: site.Host}
+	err = e.sessions.find(ctx, q, own.Subject, e.now(), func(found *liveSession) error {
+		if found.hash != own.hash {
+			others = append(others, found)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing sessions: %w", err)
 	}
-	return own, slices.DeleteFunc(others, func(other *liveSession) bool { return other.hash == own.hash }), nil
+	return own, others, nil
+}
+
+// FindSessions calls each for the live sessions that are meant, in no order, and
+// stops at its first error, which it returns.
+func (e *Engine) FindSessions(ctx context.Context, q SessionQuery, each func(ListedSession) error) error {
+	return e.meant(ctx, q, func(found *liveSession) error {
+		return each(ListedSession{ID: found.hash[:entryLength], Session: found.Session})
+	})
+}
+
+func (e *Engine) meant(ctx context.Context, q SessionQuery, each func(*liveSession) error) error {
+	if q.ID != "" && len(q.ID) != entryLength {
+		return nil // it would be the beginning of many
+	}
+	var subject string
+	if q.Email != "" {
+		known, err := store.Load[user](ctx, e.store, "user/"+q.Email)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("loading the subject of an address: %w", err)
+		}
+		subject = known.Subject
+	}
+	if err := e.sessions.find(ctx, q, subject, e.now(), each); err != nil {
+		return fmt.Errorf("listing sessions: %w", err)
+	}
+	return nil
+}
+
+// Revoke ends the sessions that are meant, by address, domain or ID, and returns
+// how many there were. When the error is nil, they are over for good.
+func (e *Engine) Revoke(ctx context.Context, q SessionQuery) (int, error) {
+	if q.Email == "" && q.Domain == "" && q.ID == "" {
+		return 0, errors.New("whose sessions, or which one, is not said")
+	}
+	var found []*liveSession
+	err := e.meant(ctx, q, func(one *liveSession) error {
+		found = append(found, one)
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return len(found), e.endAll(ctx, found)
 }
 
 // endAtOnce bounds how many sessions are ended at the same time.
@@ -107,14 +192,20 @@ func (e *Engine) EndOthers(ctx context.Context, site *Site, secret, id string) e
 	if err != nil {
 		return err
 	}
+	if id != "" {
+		others = slices.DeleteFunc(others, func(other *liveSession) bool { return other.hash[:entryLength] != id })
+	}
+	return e.endAll(ctx, others)
+}
+
+// endAll ends sessions. Whoever asked for it may leave meanwhile.
+func (e *Engine) endAll(ctx context.Context, all []*liveSession) error {
 	ctx, cancel := unhurried(ctx)
 	defer cancel()
 	ending, ctx := errgroup.WithContext(ctx)
 	ending.SetLimit(endAtOnce)
-	for _, other := range others {
-		if id == "" || other.hash[:entryLength] == id {
-			ending.Go(func() error { return e.end(ctx, site, other.hash) })
-		}
+	for _, session := range all {
+		ending.Go(func() error { return e.end(ctx, session.Site, session.hash) })
 	}
 	if err := ending.Wait(); err != nil {
 		return fmt.Errorf("ending sessions: %w", err)
@@ -123,9 +214,9 @@ func (e *Engine) EndOthers(ctx context.Context, site *Site, secret, id string) e
 }
 
 // end ends the session with the hash, if it is one of the site.
-func (e *Engine) end(ctx context.Context, site *Site, hash string) error {
+func (e *Engine) end(ctx context.Context, site, hash string) error {
 	err := e.sessions.change(ctx, hash, 0, func(old *Session) (*Session, error) {
-		if old == nil || old.Site != site.Host {
+		if old == nil || old.Site != site {
 			return nil, ErrNoSession
 		}
 		return nil, nil
@@ -137,6 +228,6 @@ func (e *Engine) end(ctx context.Context, site *Site, hash string) error {
 		return err
 	}
 	e.node.streams.sweep()
-	e.log.Info("signed out", "site", site.Host)
+	e.log.Info("signed out", "site", site)
 	return nil
 }

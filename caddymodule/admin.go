@@ -1,0 +1,218 @@
+package caddymodule
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/postern-auth/postern/gateway"
+	"github.com/postern-auth/postern/gateway/mail"
+)
+
+// Paths of the admin API that `caddy email-auth` asks.
+const (
+	adminSessions = "/" + directive + "/sessions"
+	adminRevoke   = "/" + directive + "/revoke"
+	adminRotate   = "/" + directive + "/keys/rotate"
+	adminTestMail = "/" + directive + "/test-mail"
+)
+
+// AdminAPI are the routes of Caddy's admin API for `caddy email-auth`. They are for
+// whoever may use that API, which can load another configuration as well.
+type AdminAPI struct{}
+
+// CaddyModule returns the module's information.
+func (AdminAPI) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "admin.api." + directive, New: func() caddy.Module { return new(AdminAPI) }}
+}
+
+// Routes are those of the admin API.
+func (AdminAPI) Routes() []caddy.AdminRoute {
+	return []caddy.AdminRoute{
+		{Pattern: adminSessions, Handler: adminHandler(http.MethodGet, listSessions)},
+		{Pattern: adminRevoke, Handler: adminHandler(http.MethodPost, revokeSessions)},
+		{Pattern: adminRotate, Handler: adminHandler(http.MethodPost, rotateKeys)},
+		{Pattern: adminTestMail, Handler: adminHandler(http.MethodPost, testMail)},
+	}
+}
+
+// adminHandler answers with JSON of what call returns. The app is that of the
+// configuration in force: these routes may be of one that failed to load.
+func adminHandler(method string, call func(*App, *http.Request) (any, error)) caddy.AdminHandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Method != method {
+			return caddy.APIError{HTTPStatus: http.StatusMethodNotAllowed, Err: fmt.Errorf("%s takes %s", r.URL.Path, method)}
+		}
+		if method == http.MethodPost && r.Header.Get("Content-Type") != "application/json" {
+			// What a page of another site can send without being asked first.
+			return caddy.APIError{HTTPStatus: http.StatusUnsupportedMediaType, Err: errors.New("send application/json")}
+		}
+		app, err := caddy.ActiveContext().AppIfConfigured(directive)
+		if err != nil {
+			return caddy.APIError{HTTPStatus: http.StatusNotFound, Err: errors.New("the configuration in force has no email_auth")}
+		}
+		answer, err := call(app.(*App), r)
+		if err != nil {
+			return err
+		}
+		w.Header().Set("Content-Type", "application/json")
+		return json.NewEncoder(w).Encode(answer)
+	}
+}
+
+// sessionQuery is whose sessions a call is about.
+type sessionQuery struct {
+	// An address, or *@ and a domain.
+	Address string `json:"address,omitempty"`
+	Site    string `json:"site,omitempty"`
+	Session string `json:"session,omitempty"`
+}
+
+func (q sessionQuery) parse() (gateway.SessionQuery, error) {
+	query := gateway.SessionQuery{Site: q.Site, ID: q.Session}
+	var err error
+	if domain, ok := strings.CutPrefix(q.Address, "*@"); ok {
+		query.Domain, err = gateway.ParseDomain(domain)
+	} else if q.Address != "" {
+		query.Email, err = gateway.ParseAddress(q.Address)
+	}
+	if err != nil {
+		return query, badRequest(fmt.Errorf("%q: %w; write an address (ann@example.com) or a domain (*@example.com)", q.Address, err))
+	}
+	return query, nil
+}
+
+func badRequest(err error) error { return caddy.APIError{HTTPStatus: http.StatusBadRequest, Err: err} }
+
+// foundSession is a session as the admin API tells of it.
+type foundSession struct {
+	ID       string    `json:"id"`
+	Address  string    `json:"address"`
+	Site     string    `json:"site"`
+	Method   string    `json:"method"`
+	Device   string    `json:"device"`
+	Network  string    `json:"network"`
+	SignedIn time.Time `json:"signed_in"`
+	LastSeen time.Time `json:"last_seen"`
+	Expires  time.Time `json:"expires"`
+}
+
+type foundSessions struct {
+	Sessions []foundSession `json:"sessions"`
+	// More says that there are more than were asked for.
+	More bool `json:"more"`
+}
+
+// maxFound is how many sessions a call lists where it names no number.
+const maxFound = 1000
+
+var errEnough = errors.New("enough were found")
+
+func listSessions(app *App, r *http.Request) (any, error) {
+	asked := r.URL.Query()
+	query, err := sessionQuery{asked.Get("address"), asked.Get("site"), asked.Get("session")}.parse()
+	if err != nil {
+		return nil, err
+	}
+	limit := maxFound
+	if text := asked.Get("limit"); text != "" {
+		if limit, err = strconv.Atoi(text); err != nil || limit < 1 {
+			return nil, badRequest(fmt.Errorf("limit %q: write a number from 1", text))
+		}
+	}
+	found := foundSessions{Sessions: []foundSession{}}
+	err = app.engine.FindSessions(r.Context(), query, func(s gateway.ListedSession) error {
+		if len(found.Sessions) == limit {
+			found.More = true
+			return errEnough
+		}
+		found.Sessions = append(found.Sessions, foundSession{
+			s.ID, s.Email, s.Site, s.Method, s.Device, s.Network, s.SignedIn, s.LastSeen, s.Expires,
+		})
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, err
+	}
+	return found, nil
+}
+
+func revokeSessions(app *App, r *http.Request) (any, error) {
+	var asked sessionQuery
+	if err := readJSON(r, &asked); err != nil {
+		return nil, err
+	}
+	query, err := asked.parse()
+	if err != nil {
+		return nil, err
+	}
+	if query == (gateway.SessionQuery{Site: query.Site}) {
+		return nil, badRequest(errors.New("name an address, a domain or a session"))
+	}
+	revoked, err := app.engine.Revoke(r.Context(), query)
+	if err != nil {
+		return nil, err
+	}
+	app.log.Info("sessions revoked", "who", asked.Address, "site", query.Site, "session", query.ID, "number", revoked)
+	return map[string]int{"revoked": revoked}, nil
+}
+
+func rotateKeys(app *App, _ *http.Request) (any, error) {
+	from, err := app.engine.RotateKeys()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]time.Time{"active_from": from}, nil
+}
+
+// testMailTime bounds how long the mail server may take.
+const testMailTime = time.Minute
+
+func testMail(app *App, r *http.Request) (any, error) {
+	var asked struct {
+		Address string `json:"address"`
+	}
+	if err := readJSON(r, &asked); err != nil {
+		return nil, err
+	}
+	address, err := gateway.ParseAddress(asked.Address)
+	if err != nil {
+		return nil, badRequest(fmt.Errorf("%q: %w", asked.Address, err))
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), testMailTime)
+	defer cancel()
+	began := time.Now()
+	if err := app.engine.TestMail(ctx, app.transport, address); err != nil {
+		reason := err.Error()
+		if known, ok := errors.AsType[*mail.Error](err); ok {
+			reason = known.Reason
+		}
+		return nil, caddy.APIError{HTTPStatus: http.StatusBadGateway, Err: fmt.Errorf("the mail was not taken: %s", reason)}
+	}
+	answer := map[string]any{"address": address, "seconds": time.Since(began).Seconds()}
+	if app.SMTP == nil {
+		answer["mail_dir"] = app.mails
+	}
+	return answer, nil
+}
+
+// maxAdminBody is more than any call needs, in bytes.
+const maxAdminBody = 4 << 10
+
+func readJSON(r *http.Request, to any) error {
+	decoder := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxAdminBody))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(to); err != nil {
+		return badRequest(fmt.Errorf("reading the request: %w", err))
+	}
+	return nil
+}
+
+var _ caddy.AdminRouter = AdminAPI{}

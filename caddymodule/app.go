@@ -263,16 +263,22 @@ func (a *App) bind() error {
 	bound := make(map[*Handler]bool)
 	for name, server := range app.Servers {
 		var here []*Handler
-		err := walkServer(server, a.config.Prefix, func(place placement, h *Handler) error {
+		var changing []placement
+		err := walkAll(server, a.config.Prefix, func(place placement, h *Handler) error {
 			place.server = name
 			here = append(here, h) // each place in the routes has a handler of its own
 			bound[h], h.place = true, place
 			return h.parseOrigin() // which it may have of another one of its site
+		}, func(place placement, other caddyhttp.MiddlewareHandler) {
+			if place.server = name; changesTarget(other) {
+				changing = append(changing, place)
+			}
 		})
 		if err != nil {
 			return err
 		}
 		for _, h := range here {
+			h.rule.ByTarget = h.rule.ByTarget && !slices.ContainsFunc(changing, func(other placement) bool { return !h.place.apart(other) })
 			h.alone = !h.place.again && !slices.ContainsFunc(here, func(other *Handler) bool {
 				return other != h && !h.place.apart(other.place)
 			})

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -98,6 +99,7 @@ func (h *Handler) provisionRule(ctx caddy.Context) (err error) {
 		return err
 	}
 	if h.MatcherSetsRaw != nil {
+		rule.ByTarget = byTarget(h.MatcherSetsRaw) // the raw text is gone when it is loaded
 		if rule.Matches, err = h.loadMatchers(ctx); err != nil {
 			return err
 		}
@@ -198,6 +200,7 @@ type passage struct {
 	request  *http.Request // as it came here
 	next     caddyhttp.Handler
 	identity *gateway.Identity
+	asked    *http.Request // that another proxy asks about, if one does
 }
 
 // ClientIP is what Caddy takes for the client's address.
@@ -217,9 +220,20 @@ func (p *passage) TrustedProxy() bool {
 // worked out when they are asked for, which is cheaper than to set them.
 func (p *passage) Admitted(id *gateway.Identity) {
 	p.identity = id
-	repl := p.replacer()
+	repl := replacerOf(p.request)
 	repl.DeleteByPrefix(userPlaceholder)
 	repl.Map(p.placeholder)
+	if p.asked != nil {
+		replacerOf(p.asked).Map(p.placeholder)
+	}
+}
+
+// Pose gives a request that another proxy asks about placeholders of its own.
+func (p *passage) Pose(asked *http.Request) {
+	original := http.Request{Method: asked.Method, RemoteAddr: asked.RemoteAddr, RequestURI: asked.RequestURI, URL: asked.URL}
+	*asked = *asked.WithContext(context.WithValue(asked.Context(), caddyhttp.OriginalRequestCtxKey, original))
+	reread(asked)
+	p.asked = asked
 }
 
 const userPlaceholder = "http.auth.user."
@@ -255,13 +269,17 @@ func (p *passage) Expand(value string) string {
 			return own
 		}
 	}
-	return p.replacer().ReplaceAll(value, "")
+	about := p.request
+	if p.asked != nil {
+		about = p.asked
+	}
+	return replacerOf(about).ReplaceAll(value, "")
 }
 
 func (p *passage) Next(w http.ResponseWriter, r *http.Request) error { return p.next.ServeHTTP(w, r) }
 
-func (p *passage) replacer() *caddy.Replacer {
-	return p.request.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+func replacerOf(r *http.Request) *caddy.Replacer {
+	return r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
 }
 
 // original returns the request as it came, before rewrites.

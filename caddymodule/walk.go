@@ -25,10 +25,15 @@ func doors(fn func(placement, *Handler) error) found {
 // walkServer finds the doors in the routes of a server, whether they are
 // provisioned or not. prefix is that of the pages.
 func walkServer(server *caddyhttp.Server, prefix string, fn func(placement, *Handler) error) error {
+	return walkAll(server, prefix, fn, nil)
+}
+
+// walkAll tells of all other handlers of provisioned routes too.
+func walkAll(server *caddyhttp.Server, prefix string, fn func(placement, *Handler) error, other func(placement, caddyhttp.MiddlewareHandler)) error {
 	at := placement{loopback: listensOnLoopback(server.Listen)}
 	lets := func(set matcherSet) bool { return set.lets(prefix) }
 	var all []spot
-	walk := walker{lets: lets, found: doors(func(at placement, h *Handler) error {
+	walk := walker{lets: lets, other: other, found: doors(func(at placement, h *Handler) error {
 		all = append(all, spot{at, h})
 		return nil
 	})}
@@ -86,7 +91,8 @@ type walker struct {
 	// lets says whether a matcher set lets through what has to come.
 	lets   func(matcherSet) bool
 	found  found
-	routes int // seen so far
+	other  func(placement, caddyhttp.MiddlewareHandler) // may be nil
+	routes int                                          // seen so far
 }
 
 func (w *walker) list(routes caddyhttp.RouteList, at placement) error {
@@ -122,6 +128,9 @@ func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at placement) erro
 		return w.found(at, handler)
 	case *caddyhttp.Subroute:
 		return w.list(h.Routes, at)
+	}
+	if w.other != nil {
+		w.other(at, handler)
 	}
 	return nil
 }

@@ -94,19 +94,11 @@ func TestCheckNamesTheHost(t *testing.T) {
 	v := server.Visitor(t, server.TLS("wiki.example.com"))
 	v.SignIn(ann)
 	check := func(host string, more ...string) *postern.Answer {
-		request, err := http.NewRequest(http.MethodGet, server.Plain("localhost")+"/.auth/check", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := 0; i < len(more); i += 2 {
-			request.Header.Add(more[i], more[i+1])
-		}
+		more = append(more, "X-Forwarded-Proto", "https", "Cookie", postern.SessionCookie+"="+v.Cookie(postern.SessionCookie))
 		if host != "" {
-			request.Header.Set("X-Forwarded-Host", host)
+			more = append(more, "X-Forwarded-Host", host)
 		}
-		request.Header.Set("X-Forwarded-Proto", "https")
-		request.Header.Set("Cookie", postern.SessionCookie+"="+v.Cookie(postern.SessionCookie))
-		return visitor(t, server).Do(request)
+		return checkAt(t, server, server.Plain("localhost"), more...)
 	}
 	if got := check("wiki.example.com").Want(t, http.StatusOK).Header.Get("Remote-User"); got != ann {
 		t.Errorf("Remote-User is %q", got)
@@ -117,4 +109,141 @@ func TestCheckNamesTheHost(t *testing.T) {
 	grpc := []string{"Content-Type", "application/grpc", "X-Forwarded-Host", "other.example.com"}
 	check("", grpc...).Want(t, http.StatusUnauthorized)
 	check("wiki.example.com, git.example.com").Want(t, http.StatusMisdirectedRequest)
+}
+
+// checkAt asks as a trusted proxy does, with header fields and values in turn.
+func checkAt(t *testing.T, server *postern.Server, origin string, fields ...string) *postern.Answer {
+	t.Helper()
+	v := server.Visitor(t, origin)
+	request := v.NewRequest(http.MethodGet, "/.auth/check", nil)
+	for i := 0; i < len(fields); i += 2 {
+		request.Header.Add(fields[i], fields[i+1])
+	}
+	return v.Do(request)
+}
+
+func aboutURI(uri string) []string {
+	return []string{"X-Forwarded-Method", "GET", "X-Forwarded-Uri", uri}
+}
+
+// Where matchers read more than the target of a request, or the routes change it,
+// the directive is for whatever is asked about: what was not here cannot be told
+// from what is protected.
+func TestCheckOfWhatMatchersCannotTell(t *testing.T) {
+	t.Parallel()
+	for name, site := range map[string]string{
+		"strip_prefix":         "uri strip_prefix /app\nemail_auth /admin* *@example.com",
+		"rewrite":              "rewrite /secret /admin\nemail_auth /admin* *@example.com",
+		"vars":                 "vars /admin* zone private\n@m vars zone private\nemail_auth @m *@example.com",
+		"map":                  "map {path} {zone} {\n/admin private\ndefault public\n}\n@m expression {zone} == \"private\"\nemail_auth @m *@example.com",
+		"original address":     "@m expression {http.request.orig_uri.path}.startsWith(\"/admin\")\nemail_auth @m *@example.com",
+		"header":               "@m header Upgrade *\nemail_auth @m *@example.com",
+		"not header":           "@m not header Upgrade *\nemail_auth @m *@example.com",
+		"peer":                 "@m not remote_ip 127.0.0.1 ::1\nemail_auth @m *@example.com",
+		"placeholder in path":  "vars where /admin\n@m path {vars.where}\nemail_auth @m *@example.com",
+		"changed host":         "request_header Host other.localhost\n@m host other.localhost\nemail_auth @m *@example.com",
+		"another handle block": "handle /public* {\nrespond ok\n}\nhandle {\nemail_auth *@example.com\n}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := postern.Start(t, postern.Config{Global: behindProxy, Sites: "http://localhost:$HTTP {\n" + site + "\nrespond hello\n}\n"})
+			for _, uri := range []string{"/admin", "/app/admin", "/secret", "/public"} {
+				if a := checkAt(t, server, server.Plain("localhost"), aboutURI(uri)...); a.Status != http.StatusUnauthorized {
+					t.Errorf("%s: status %d", uri, a.Status)
+				}
+			}
+		})
+	}
+}
+
+// Matchers that read the target alone tell public requests from others.
+func TestCheckOfPublicPaths(t *testing.T) {
+	t.Parallel()
+	for name, matcher := range map[string]string{
+		"path": "path /admin*", "not path": "not path /public*", "path_regexp": "path_regexp ^/(admin|secret)",
+		"query": "query private=*", "method": "method POST", "host": "host wiki.localhost",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sites := "http://localhost:$HTTP, http://wiki.localhost:$HTTP {\nvars a b\nrequest_header X-A b\n@m " + matcher + "\nemail_auth @m *@example.com\nrespond hello\n}\n" +
+				"http://git.localhost:$HTTP {\nrewrite /a /b\nrespond hello\n}\n"
+			server := postern.Start(t, postern.Config{Global: behindProxy, Sites: sites})
+			check := func(host string, status int, fields ...string) {
+				t.Helper()
+				if a := checkAt(t, server, server.Plain(host), fields...); a.Status != status {
+					t.Errorf("%v: status %d, want %d", fields, a.Status, status)
+				}
+			}
+			check("localhost", http.StatusOK, aboutURI("/public?a=b")...)
+			check("localhost", http.StatusUnauthorized)
+			host, method, uri := "localhost", "GET", "/admin"
+			switch name {
+			case "query":
+				uri = "/public?private=1"
+			case "method":
+				method = "POST"
+			case "host":
+				host = "wiki.localhost"
+			}
+			check(host, http.StatusUnauthorized, "X-Forwarded-Method", method, "X-Forwarded-Uri", uri)
+		})
+	}
+}
+
+// All directives of the host judge, in whatever block they stand, and whichever
+// block is asked.
+func TestCheckByAllDirectives(t *testing.T) {
+	t.Parallel()
+	server := postern.Start(t, postern.Config{Global: behindProxy, Auth: "limit mails 10 1m", Sites: `
+http://localhost:$HTTP {
+	handle /.auth/* {
+		email_auth *@example.com
+	}
+	handle {
+		email_auth bob@example.com {
+			header X-Where {http.request.uri.path},{http.auth.user.email}
+		}
+		respond hello
+	}
+}
+http://wiki.w.localhost:$HTTP {
+	email_auth *@example.com
+	email_auth /admin* bob@example.com
+	respond hello
+}
+http://*.w.localhost:$HTTP {
+	email_auth /x* *@example.com
+	respond hello
+}
+`})
+	a, b := visitor(t, server), visitor(t, server)
+	a.SignIn(ann)
+	b.SignIn("bob@example.com")
+	check := func(v *postern.Visitor, fields ...string) *postern.Answer {
+		return checkAt(t, server, server.Plain("localhost"), append(fields, "Cookie", v.Cookies())...)
+	}
+	check(a).Want(t, http.StatusForbidden)
+	check(a, aboutURI("/report")...).Want(t, http.StatusForbidden)
+	check(b).Want(t, http.StatusOK)
+	if got := check(b, aboutURI("/report")...).Want(t, http.StatusOK).Header.Get("X-Where"); got != "/report,bob@example.com" {
+		t.Errorf("a header field of the request that is asked about: %q", got)
+	}
+	for _, uri := range []string{"/admin", "/", "/x"} {
+		fields := append(aboutURI(uri), "X-Forwarded-Host", "wiki.w.localhost")
+		checkAt(t, server, server.Plain("auth.w.localhost"), fields...).Want(t, http.StatusUnauthorized)
+		checkAt(t, server, server.Plain("wiki.w.localhost"), fields...).Want(t, http.StatusUnauthorized)
+	}
+}
+
+// A link's token is kept out of the access log where another proxy asks about it.
+func TestCheckOfLinkIsNotLogged(t *testing.T) {
+	t.Parallel()
+	server := postern.Start(t, postern.Config{Global: behindProxy, Sites: "http://localhost:$HTTP {\nlog\nemail_auth *@example.com\nrespond hello\n}\n"})
+	origin := server.Plain("localhost")
+	checkAt(t, server, origin, aboutURI("/.auth/link?token=secretsecret")...).Want(t, http.StatusUnauthorized)
+	checkAt(t, server, origin, aboutURI("/report")...).Want(t, http.StatusUnauthorized)
+	server.Logs.WaitAccess(t, "/.auth/check")
+	if strings.Contains(server.Logs.Text(), "secretsecret") {
+		t.Error("the token is in the log")
+	}
 }

@@ -66,6 +66,9 @@ type Server interface {
 	// to fill the placeholders of a header's value. Other requests share the
 	// identity: it must not be changed.
 	Admitted(*Identity)
+	// Pose makes a request that another proxy asks about ready for Rule.Matches, and
+	// for Expand, as if it had come itself.
+	Pose(asked *http.Request)
 	Expand(value string) string
 	// Next passes the request on.
 	Next(http.ResponseWriter, *http.Request) error

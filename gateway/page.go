@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,12 +46,19 @@ func (d *Door) routes() map[string]page {
 	}
 }
 
-// HoldsToken says whether the address of a request, as it came, is that of a
-// mailed link, mistyped ones among them: an access log must not have it. prefix is
-// that of the pages.
+// HoldsToken says whether the address of a request, as it came, or one that another
+// proxy asks about, is that of a mailed link, mistyped ones among them: an access
+// log must not have it. prefix is that of the pages.
 func HoldsToken(original *http.Request, prefix string) bool {
-	return BelowPrefix(original.URL.Path, prefix) &&
-		(strings.HasPrefix(original.URL.Path, prefix+"/link") || strings.Contains(lowerASCII(original.URL.RawQuery), "token"))
+	if !BelowPrefix(original.URL.Path, prefix) {
+		return false
+	}
+	if strings.HasPrefix(original.URL.Path, prefix+"/link") || strings.Contains(lowerASCII(original.URL.RawQuery), "token") {
+		return true
+	}
+	return slices.ContainsFunc(original.Header[forwardedURI], func(asked string) bool { // by another proxy
+		return strings.Contains(lowerASCII(asked), "token")
+	})
 }
 
 // page answers a request below the prefix. Nothing of it goes upstream.

@@ -19,7 +19,7 @@ func (d *Door) account(w http.ResponseWriter, r *http.Request, v *Visit) {
 		d.redirect(w, d.signInPath(false, d.prefix+"/"))
 		return
 	}
-	all, err := d.engine.Sessions(r.Context(), v.Site, v.secret)
+	all, more, err := d.engine.Sessions(r.Context(), v.Site, v.secret)
 	if err != nil {
 		d.fail(w, r, v, err)
 		return
@@ -27,7 +27,7 @@ func (d *Door) account(w http.ResponseWriter, r *http.Request, v *Visit) {
 	view := pages.Account{
 		Common: d.common(v), Email: session.Email, Groups: v.Site.groups.Of(session.Email),
 		Method: session.Method, SignedIn: session.SignedIn, Expires: session.Expires,
-		More: max(0, len(all)-maxListed),
+		More: max(0, len(all)-maxListed), AtLeast: more,
 	}
 	for _, one := range all[:len(all)-view.More] {
 		view.Sessions = append(view.Sessions, pages.AccountSession{

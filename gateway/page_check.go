@@ -34,10 +34,7 @@ func ForwardedHost(original *http.Request, trusted func() bool, prefix string) s
 // check tells another proxy whether the request that it asks about would be
 // admitted, and who it comes from. It never answers 200 to anything else.
 func (d *Door) check(w http.ResponseWriter, r *http.Request, v *Visit) {
-	rules, known := v.Site.rules, false
-	if v.Server.TrustedProxy() {
-		rules, known = v.askedAbout(r)
-	}
+	rules, known := v.askedAbout(r)
 	if _, fromPage := r.Header["Sec-Fetch-Site"]; fromPage && !known {
 		// A script of the site could read who somebody is, signed, in the answer.
 		writeProblem(w, r, problem{Status: http.StatusForbidden, Title: "This address is for proxies"})
@@ -81,33 +78,44 @@ func (d *Door) answerCheck(w http.ResponseWriter) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// askedAbout returns the rules that judge the request that a trusted proxy asks
-// about, none where it is a public one, and whether the proxy says which one it
-// is. All rules judge what it does not say, or what an upstream may read in
-// another way.
+// askedAbout returns the rules that judge the request that a proxy asks about, none
+// where it is a public one, and whether a trusted proxy says which one it is. All
+// rules of the host judge what is not said, and what an upstream may read in
+// another way: the request was never here, so that nobody knows which of them it
+// would come to.
 func (v *Visit) askedAbout(r *http.Request) (rules []*Rule, known bool) {
+	all := v.Site.all
+	asked := v.asked(r)
+	if asked == nil {
+		return all, false
+	}
+	v.Server.Pose(asked)
+	for _, rule := range all {
+		if rule.Matches == nil || !rule.ByTarget || rule.Matches(asked) {
+			rules = append(rules, rule)
+		}
+	}
+	return orAll(all, rules, asked, asked), true
+}
+
+// asked is the request that a trusted proxy asks about, as far as it says which,
+// or nil.
+func (v *Visit) asked(r *http.Request) *http.Request {
+	if !v.Server.TrustedProxy() {
+		return nil
+	}
 	method, uri := onlyValue(r.Header, forwardedMethod), onlyValue(r.Header, forwardedURI)
 	target, err := url.ParseRequestURI(uri)
 	if err != nil || !isToken(method) {
-		return v.Site.rules, false
+		return nil
 	}
 	asked := *r
 	asked.Method, asked.RequestURI, asked.URL, asked.Host = method, uri, target, v.Site.Host
-	if host := onlyValue(r.Header, forwardedHost); host != "" {
-		asked.Host = host
+	if host := onlyValue(r.Header, forwardedHost); NormalHost(host) == v.Site.Host {
+		asked.Host = host // with its port
 	}
 	if !plainTarget(&asked) || target.Host != "" || RefusedMethod(&asked) {
-		return v.Site.rules, false
+		return nil
 	}
-	for _, rule := range v.Site.rules {
-		if rule.Reread != nil {
-			rule.Reread(&asked)
-			break
-		}
-	}
-	rules = judging(v.Site.rules, &asked, &asked)
-	if len(rules) == 0 && (oddMethod(&asked) || mayBeAnother(v.Site.rules, nil, &asked, &asked)) {
-		rules = v.Site.rules
-	}
-	return rules, true
+	return &asked
 }

@@ -15,6 +15,7 @@ func checked(t *testing.T) *gatewaytest.Site {
 	t.Helper()
 	private, admin := gatewaytest.Rule(t, "*@example.com"), gatewaytest.Rule(t, bob)
 	private.Matches = func(r *http.Request) bool { return !strings.HasPrefix(r.URL.Path, "/public") }
+	private.ByTarget, admin.ByTarget = true, true
 	private.Header = []gateway.HeaderField{{Name: "X-Webauth-User", Value: "{http.auth.user.email}"}}
 	admin.Matches = func(r *http.Request) bool {
 		return strings.HasPrefix(r.URL.Path, "/admin") || r.Method == http.MethodDelete

@@ -125,6 +125,9 @@ type HeaderField struct{ Name, Value string }
 type Rule struct {
 	// Matches says whether the rule is for a request. Nil: for every one.
 	Matches func(*http.Request) bool
+	// ByTarget says that Matches decides by method, host, path and query alone, as
+	// the client sent them. Else the rule is for whatever another proxy asks about.
+	ByTarget bool
 	// Reread makes a copy of a request, whose path was changed, ready for Matches.
 	// Nil: nothing is to be done.
 	Reread func(*http.Request)

@@ -58,7 +58,12 @@ type SessionQuery struct {
 	Site string
 	// ID is that of a ListedSession. "": any.
 	ID string
+	// most is how many entries of an address are looked at. 0: all.
+	most int
 }
+
+// errMore says that not all entries were looked at.
+var errMore = errors.New("there are more sessions")
 
 func (q SessionQuery) covers(s *Session) bool {
 	_, domain := SplitAddress(s.Email)
@@ -82,7 +87,11 @@ func (s *sessionStore) find(ctx context.Context, q SessionQuery, subject string,
 	if q.Email == "" {
 		return s.store.Scan(ctx, sessionKey(q.ID), judge)
 	}
+	seen := 0
 	return s.store.Scan(ctx, entriesOf(subject, q.Site), func(entry string, _ []byte) error {
+		if seen++; q.most > 0 && seen > q.most {
+			return errMore
+		}
 		id := entry[strings.LastIndexByte(entry, '/')+1:]
 		if q.ID != "" && id != q.ID {
 			return nil
@@ -100,29 +109,33 @@ type ListedSession struct {
 	This bool
 }
 
+// mostListed bounds what listing sessions for a page takes.
+const mostListed = 500
+
 // Sessions returns the live sessions of the address and the site that the secret's
 // session is of, that one first and then by when they were last seen, or
-// ErrNoSession.
-func (e *Engine) Sessions(ctx context.Context, site *Site, secret string) ([]ListedSession, error) {
-	own, found, err := e.listed(ctx, site, secret)
-	if err != nil {
-		return nil, err
+// ErrNoSession. more says that there may be others beside them.
+func (e *Engine) Sessions(ctx context.Context, site *Site, secret string) (list []ListedSession, more bool, err error) {
+	own, found, err := e.listed(ctx, site, secret, mostListed)
+	if more = errors.Is(err, errMore); err != nil && !more {
+		return nil, false, err
 	}
-	list := make([]ListedSession, 0, len(found)+1)
+	list = make([]ListedSession, 0, len(found)+1)
 	for _, session := range found {
 		list = append(list, ListedSession{ID: session.hash[:entryLength], Session: session.Session})
 	}
 	slices.SortFunc(list, func(a, b ListedSession) int { return b.LastSeen.Compare(a.LastSeen) })
-	return slices.Insert(list, 0, ListedSession{ID: own.hash[:entryLength], Session: own.Session, This: true}), nil
+	return slices.Insert(list, 0, ListedSession{ID: own.hash[:entryLength], Session: own.Session, This: true}), more, nil
 }
 
-// listed returns the session that asks, and the others of its address.
-func (e *Engine) listed(ctx context.Context, site *Site, secret string) (own *liveSession, others []*liveSession, err error) {
+// listed returns the session that asks, and the others of its address, of at most
+// so many entries.
+func (e *Engine) listed(ctx context.Context, site *Site, secret string, most int) (own *liveSession, others []*liveSession, err error) {
 	own, err = e.identify(ctx, site, secret, e.now())
 	if err != nil {
 		return nil, nil, err
 	}
-	q := SessionQuery{Email: own.Email, Site: site.Host}
+	q := SessionQuery{Email: own.Email, Site: site.Host, most: most}
 	err = e.sessions.find(ctx, q, own.Subject, e.now(), func(found *liveSession) error {
 		if found.hash != own.hash {
 			others = append(others, found)
@@ -130,9 +143,9 @@ func (e *Engine) listed(ctx context.Context, site *Site, secret string) (own *li
 		return nil
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("listing sessions: %w", err)
+		err = fmt.Errorf("listing sessions: %w", err)
 	}
-	return own, others, nil
+	return own, others, err
 }
 
 // FindSessions calls each for the live sessions that are meant, in no order, and
@@ -188,7 +201,7 @@ const endAtOnce = 16
 // of, but not that one: the one with the ID, or all where it is "". When it returns
 // nil, they are over for good.
 func (e *Engine) EndOthers(ctx context.Context, site *Site, secret, id string) error {
-	_, others, err := e.listed(ctx, site, secret)
+	_, others, err := e.listed(ctx, site, secret, 0)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func TestEndAllSessions(t *testing.T) {
 func TestEndOwnSession(t *testing.T) {
 	t.Parallel()
 	f := newFamily(t)
-	sessions, err := f.Engine.Sessions(t.Context(), f.Site.Site(f.Host), f.first.Cookie(gateway.SessionCookie))
+	sessions, _, err := f.Engine.Sessions(t.Context(), f.Site.Site(f.Host), f.first.Cookie(gateway.SessionCookie))
 	if err != nil || len(sessions) != 3 || !sessions[0].This {
 		t.Fatalf("%v, %d sessions", err, len(sessions))
 	}

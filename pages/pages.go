@@ -150,6 +150,8 @@ type Account struct {
 	Sessions []AccountSession
 	// More is how many there are beside them.
 	More int
+	// AtLeast says that there may be still more.
+	AtLeast bool
 }
 
 // AccountSession is one of them.

@@ -404,6 +404,8 @@ func (a *around) TrustedProxy() bool { return a.trusted }
 
 func (a *around) Admitted(id *gateway.Identity) { a.identity = id }
 
+func (a *around) Pose(*http.Request) {}
+
 func (a *around) Expand(value string) string {
 	return strings.NewReplacer("{http.auth.user.email}", a.identity.Email, "{http.auth.user.method}", a.identity.Method).Replace(value)
 }

@@ -191,6 +191,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	}
 	v := &p.visit
 	v.Site, v.Original, v.Alone, v.Server = site, was, h.alone, p
+	if onPage {
+		v.Server = &pagePassage{passage: p}
+	}
 	return door.Handle(w, r, v, h.rules)
 }
 
@@ -200,7 +203,6 @@ type passage struct {
 	request  *http.Request // as it came here
 	next     caddyhttp.Handler
 	identity *gateway.Identity
-	asked    *http.Request // that another proxy asks about, if one does
 }
 
 // ClientIP is what Caddy takes for the client's address.
@@ -223,17 +225,6 @@ func (p *passage) Admitted(id *gateway.Identity) {
 	repl := replacerOf(p.request)
 	repl.DeleteByPrefix(userPlaceholder)
 	repl.Map(p.placeholder)
-	if p.asked != nil {
-		replacerOf(p.asked).Map(p.placeholder)
-	}
-}
-
-// Pose gives a request that another proxy asks about placeholders of its own.
-func (p *passage) Pose(asked *http.Request) {
-	original := http.Request{Method: asked.Method, RemoteAddr: asked.RemoteAddr, RequestURI: asked.RequestURI, URL: asked.URL}
-	*asked = *asked.WithContext(context.WithValue(asked.Context(), caddyhttp.OriginalRequestCtxKey, original))
-	reread(asked)
-	p.asked = asked
 }
 
 const userPlaceholder = "http.auth.user."
@@ -269,11 +260,35 @@ func (p *passage) Expand(value string) string {
 			return own
 		}
 	}
-	about := p.request
-	if p.asked != nil {
-		about = p.asked
+	return replacerOf(p.request).ReplaceAll(value, "")
+}
+
+// Pose is for pages alone.
+func (p *passage) Pose(*http.Request) {}
+
+// pagePassage is that of a request for one of the door's own pages, at which
+// another proxy may ask about a request.
+type pagePassage struct {
+	*passage
+	asked *http.Request
+}
+
+// Pose gives the request placeholders of its own.
+func (p *pagePassage) Pose(asked *http.Request) {
+	original := http.Request{Method: asked.Method, RemoteAddr: asked.RemoteAddr, RequestURI: asked.RequestURI, URL: asked.URL}
+	*asked = *asked.WithContext(context.WithValue(asked.Context(), caddyhttp.OriginalRequestCtxKey, original))
+	reread(asked)
+	p.asked = asked
+}
+
+// Expand fills the placeholders of the request that is asked about.
+func (p *pagePassage) Expand(value string) string {
+	if p.asked == nil {
+		return p.passage.Expand(value)
 	}
-	return replacerOf(about).ReplaceAll(value, "")
+	repl := replacerOf(p.asked)
+	repl.Map(p.placeholder)
+	return repl.ReplaceAll(value, "")
 }
 
 func (p *passage) Next(w http.ResponseWriter, r *http.Request) error { return p.next.ServeHTTP(w, r) }

@@ -48,6 +48,8 @@ type App struct {
 	Limits map[string]Limit `json:"limits,omitempty"`
 	// Named groups of addresses.
 	Groups []Group `json:"groups,omitempty"`
+	// What pages and mails show of the installation. Default: nothing.
+	Brand *Brand `json:"brand,omitempty"`
 	// The path that all pages are below. Default: /.auth.
 	Prefix string `json:"prefix,omitempty"`
 	// Where a Caddyfile has it, and some of its options by their names, for

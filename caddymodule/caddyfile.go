@@ -156,7 +156,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 }
 
 var globalOptions = []string{
-	"from", "smtp", "mail_dir", "store", "method", "code", "expires", "same_browser", "resend", "session", "limit", "group", "prefix",
+	"from", "smtp", "mail_dir", "store", "method", "code", "expires", "same_browser", "resend", "session", "limit", "group", "brand", "prefix",
 }
 
 // checkParsed finds options that do not go together.
@@ -216,6 +216,9 @@ func (a *App) parseOption(p *parser, option string) {
 		p.limit(a)
 	case "group":
 		p.group(a)
+	case "brand":
+		a.Brand = p.brand()
+		return
 	case "prefix":
 		a.Prefix = p.word()
 		p.check(gateway.ValidatePrefix(a.Prefix))

@@ -78,6 +78,9 @@ func (a *App) gatewayConfig() (gateway.Config, error) {
 	if c.Groups, err = a.groups(); err != nil {
 		return c, err
 	}
+	if c.Brand, err = a.Brand.config(); err != nil {
+		return c, err
+	}
 	if a.From != "" {
 		if c.From, err = a.from(); err != nil {
 			return c, sourced(a.Sources["from"], err)

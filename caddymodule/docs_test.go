@@ -57,7 +57,7 @@ func caddyfileBlocks(text string) []string {
 
 var (
 	envPlaceholder = regexp.MustCompile(`\{env\.(\w+)\}`)
-	namesFile      = regexp.MustCompile(`\{file\.|(?m)^\s*(dkim |group \S+ file )`)
+	namesFile      = regexp.MustCompile(`\{file\.|(?m)^\s*(dkim |logo |group \S+ file )`)
 )
 
 func checkDoc(t *testing.T, text string) {

@@ -46,6 +46,11 @@ var usages = map[string]struct{ syntax, example string }{
 	"limit":        {"limit mails | attempts | network | total <count> <window>", "limit mails 2 1m"},
 	"group":        {"group <name> <who>...` or `group <name> file <path>", "group staff ann@example.com"},
 	"prefix":       {"prefix <path>", "prefix /.auth"},
+	"brand":        {"brand { … }", "brand { … }"},
+	"name":         {"name <text>", `name "Example Inc."`},
+	"logo":         {"logo <file>", "logo /etc/caddy/logo.svg"},
+	"accent":       {`accent "<#rrggbb>"`, `accent "#1b6350"`},
+	"support":      {"support <address or URL>", "support help@example.com"},
 	"client":       {"client <id>", "client shop"},
 	"kind":         {"kind api", "kind api"},
 	"secret":       {"secret <text>", "secret {env.SHOP_SECRET}"},
@@ -107,7 +112,7 @@ func (p *parser) sources(options ...string) map[string]string {
 // notBuilt refuses the options of parts that are not built yet.
 func (p *parser) notBuilt(option string) {
 	switch option {
-	case "admin", "brand", "templates", "audit", "portal":
+	case "admin", "templates", "audit", "portal":
 		p.fail("%s is not built yet: remove it", option)
 	}
 }

@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -422,5 +424,38 @@ func TestChromiumConfirmPage(t *testing.T) {
 		t.Errorf("the page is %s px too wide", over)
 	}
 	tab.Shoot("limited-320")
+	tab.WantQuiet()
+}
+
+// A brand is on the pages and in the mail, within their policy.
+func TestChromiumBrand(t *testing.T) {
+	const logo = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 96 32"><rect width="96" height="32" rx="6" fill="#c2410c"/><circle cx="16" cy="16" r="8" fill="#fff"/></svg>`
+	server := postern.New(t, postern.Config{Sites: secure, Upstream: postern.StartUpstream(t), Auth: "brand {\n\tname \"Example & Sons\"\n\tlogo $DIR/logo.svg\n\taccent \"#c2410c\"\n\tsupport help@example.com\n}"})
+	if err := os.WriteFile(filepath.Join(server.Dir, "logo.svg"), []byte(logo), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server.Run()
+	origin := server.TLS("wiki.localhost")
+	tab := postern.NewBrowser(t).Tab()
+	mail := ask(t, server, tab, origin+"/", ann)
+	if !strings.HasPrefix(mail.Text, "Example & Sons\n") || !strings.Contains(mail.Text, "Help: help@example.com") || !strings.Contains(mail.HTML, "#c2410c") {
+		t.Errorf("the mail: %s\n%s", mail.Text, mail.HTML)
+	}
+	tab.WaitText("Example & Sons")
+	if width := tab.Eval("String(document.querySelector('header img').naturalWidth)"); width == "0" {
+		t.Error("the logo is not shown")
+	}
+	if colour := tab.Eval("getComputedStyle(document.querySelector('form[action$=verify] button')).backgroundColor"); colour != "rgb(194, 65, 12)" {
+		t.Errorf("the button is %s", colour)
+	}
+	for _, width := range []int64{320, 1024} {
+		tab.Width(width)
+		if over := tab.Overflow(); over != "0" {
+			t.Errorf("%s px too wide for %d px", over, width)
+		}
+		tab.Shoot(fmt.Sprintf("brand-%d", width))
+	}
+	submitCode(tab, mail.Code)
+	tab.WaitText("Hello " + ann)
 	tab.WantQuiet()
 }

@@ -182,13 +182,16 @@ func secureHeaders(h http.Header) {
 // show answers with a page.
 func (d *Door) show(w http.ResponseWriter, r *http.Request, v *Visit, status int, view pages.View) {
 	body := bytes.NewBuffer(make([]byte, 0, pages.TypicalSize))
-	if err := pages.Render(body, view); err != nil {
+	look := d.engine.config.look
+	if err := look.Render(body, view); err != nil {
 		d.engine.log.Error("page cannot be drawn", "site", v.Site.Host, "error", err)
 		status = http.StatusInternalServerError
 		body.Reset()
 		body.WriteString(fault.title + ". " + fault.message)
 	}
-	write(w, r, status, "text/html; charset=utf-8", body.Bytes())
+	secureHeaders(w.Header())
+	w.Header().Set("Content-Security-Policy", look.ContentSecurityPolicy())
+	send(w, r, status, "text/html; charset=utf-8", body.Bytes())
 }
 
 // Unserved answers a request that no site is there for, with one sentence: a page
@@ -207,6 +210,10 @@ func Unserved(w http.ResponseWriter, r *http.Request, onPage bool, status int, m
 
 func write(w http.ResponseWriter, r *http.Request, status int, contentType string, body []byte) {
 	secureHeaders(w.Header())
+	send(w, r, status, contentType, body)
+}
+
+func send(w http.ResponseWriter, r *http.Request, status int, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+
+	"github.com/postern-auth/postern/pages"
 )
 
 // Method says what a sign-in mail carries.
@@ -91,13 +93,20 @@ type Config struct {
 	Groups *Groups
 	// Clients are the applications of the headless API, by their id. Default: none.
 	Clients map[string]*Client
+	// Brand is what pages and mails show of the installation. Default: nothing.
+	Brand Brand
 	// From is the mailbox that mails come from. Default: one at localhost.
 	From string
 	// Clock tells the time. Default: time.Now.
 	Clock func() time.Time
 	// Log takes what operators need to know. Default: discarded.
 	Log *slog.Logger
+
+	look *pages.Look // of Brand
 }
+
+// Brand is what an installation adds to the look of its pages and mails.
+type Brand = pages.Brand
 
 // WithDefaults returns the configuration with every default filled in, or an
 // error that says which value cannot be and what to write instead.
@@ -120,6 +129,10 @@ func (c Config) WithDefaults() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if c.look, err = pages.NewLook(c.Brand); err != nil {
+		return c, fmt.Errorf("brand: %w", err)
 	}
 	return c, c.validate()
 }

@@ -246,7 +246,7 @@ func (e *Engine) write(c *challenge, code, token string) (subject, text, html st
 	if token != "" {
 		view.Link = c.Origin + e.config.Prefix + "/link?token=" + token
 	}
-	return pages.RenderMail(view)
+	return e.config.look.RenderMail(view)
 }
 
 // TestMail hands over a mail that signs nobody in, without the queue and its

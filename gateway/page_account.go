@@ -39,7 +39,7 @@ func (d *Door) account(w http.ResponseWriter, r *http.Request, v *Visit) {
 }
 
 // maxListed is how many sessions the account page shows, to stay small.
-const maxListed = 12
+const maxListed = 8
 
 // endSessions ends what the account page asks for: the session with an ID, all
 // others, or all.

@@ -165,7 +165,7 @@ func TestAccountShowsLiveSessions(t *testing.T) {
 	opening.Wait()
 	page := b.Open("/.auth/").Want(t, 200)
 	wantPage(t, page)
-	page.WantText(t, "And 29 more.")
+	page.WantText(t, "And 33 more.")
 	b.Submit("/.auth/sessions", "end", "others").WantLocation(t, "/.auth/")
 	for _, secret := range secrets {
 		if _, err := site.Engine.Identify(t.Context(), site.Site(site.Host), secret); !errors.Is(err, gateway.ErrNoSession) {

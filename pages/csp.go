@@ -6,23 +6,25 @@ import (
 	"strings"
 )
 
-// style and script are the same bytes on every page, so that one header fits
-// all and names them by hash. Nothing of a request may ever become part of them:
-// the script takes its settings from data attributes.
+// style and script are the same bytes on every page of a look, so that one header
+// fits all and names them by hash. Nothing of a request may ever become part of
+// them: the script takes its settings from data attributes.
 var (
 	style  = compact("templates/style.css")
 	script = compact("templates/script.js")
 )
 
-var contentSecurityPolicy = strings.Join([]string{
-	"default-src 'none'",
-	"style-src " + sourceHash(style),
-	"script-src " + sourceHash(script),
-	"connect-src 'self'",
-	"img-src data:",
-	"base-uri 'none'",
-	"frame-ancestors 'none'",
-}, "; ")
+func policyOf(css string) string {
+	return strings.Join([]string{
+		"default-src 'none'",
+		"style-src " + sourceHash(css),
+		"script-src " + sourceHash(script),
+		"connect-src 'self'",
+		"img-src data:",
+		"base-uri 'none'",
+		"frame-ancestors 'none'",
+	}, "; ")
+}
 
 func sourceHash(block string) string {
 	sum := sha256.Sum256([]byte(block))

@@ -81,7 +81,12 @@ func luminance(t *testing.T, css, name string) float64 {
 	if m == nil {
 		t.Fatalf("no colour %s", name)
 	}
-	hex := m[1]
+	return luminanceOf(t, m[1])
+}
+
+// luminanceOf is the relative luminance of a colour in hexadecimal digits.
+func luminanceOf(t *testing.T, hex string) float64 {
+	t.Helper()
 	if len(hex) == 3 {
 		hex = string([]byte{hex[0], hex[0], hex[1], hex[1], hex[2], hex[2]})
 	}

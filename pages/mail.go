@@ -18,12 +18,13 @@ var (
 // could break a line, and the sentences that both forms of it have.
 type letter struct {
 	Mail
+	Look *Look
 	// Works says how long it works, Asked who asked.
 	Works, Asked string
 }
 
-func renderMail(m Mail) (subject, plain, rich string, err error) {
-	l := newLetter(m)
+func renderMail(m Mail, look *Look) (subject, plain, rich string, err error) {
+	l := newLetter(m, look)
 	subject = "Sign in to " + l.Site
 	if l.Code != "" {
 		subject = l.Code + " is your sign-in code for " + l.Site
@@ -40,12 +41,12 @@ func renderMail(m Mail) (subject, plain, rich string, err error) {
 	return subject, plain, out.String(), nil
 }
 
-func newLetter(m Mail) letter {
+func newLetter(m Mail, look *Look) letter {
 	for _, field := range []*string{&m.Site, &m.Email, &m.Code, &m.Link, &m.Network, &m.RequestID} {
 		*field = oneWord(*field)
 	}
 	m.Browser = harmless(m.Browser)
-	return letter{Mail: m, Works: works(m), Asked: asked(m)}
+	return letter{Mail: m, Look: look, Works: works(m), Asked: asked(m)}
 }
 
 func works(m Mail) string {

@@ -165,17 +165,18 @@ type AccountSession struct {
 	This bool
 }
 
-// Render writes the page of view to w. It fails only where w does, or where a
-// template and its view do not fit.
-func Render(w io.Writer, view View) error { return render(w, view) }
+// Render writes the page of view to w, in the plain look. It fails only where w
+// does, or where a template and its view do not fit.
+func Render(w io.Writer, view View) error { return plain.Render(w, view) }
+
+// Render is as the function of that name, in this look.
+func (l *Look) Render(w io.Writer, view View) error { return render(w, view, l) }
 
 // TypicalSize is about that of a page, in bytes, for who collects one.
 const TypicalSize = 12 << 10
 
-// ContentSecurityPolicy is the value of that header for every page: nothing but
-// the page's own style and script, which it names by hash. It has no
-// form-action, which browsers apply to the redirects after a form too.
-func ContentSecurityPolicy() string { return contentSecurityPolicy }
+// ContentSecurityPolicy is that of the plain look.
+func ContentSecurityPolicy() string { return plain.policy }
 
 // Mail is what a sign-in mail says.
 type Mail struct {
@@ -200,4 +201,7 @@ type Mail struct {
 // RenderMail returns the subject, the plain text and the HTML of a mail. The
 // last line of the text is "@<site> #<code>" where there is a code, so that
 // telephones and browsers offer it to fill in.
-func RenderMail(m Mail) (subject, text, html string, err error) { return renderMail(m) }
+func RenderMail(m Mail) (subject, text, html string, err error) { return plain.RenderMail(m) }
+
+// RenderMail is as the function of that name, in this look.
+func (l *Look) RenderMail(m Mail) (subject, text, html string, err error) { return renderMail(m, l) }

@@ -36,7 +36,7 @@ func views() map[string]pages.View {
 			Method: "code", SignedIn: now, Expires: now.Add(time.Hour)},
 	}
 	many := pages.Account{Common: around, Email: "ann@example.com", More: 3}
-	for i := range 12 {
+	for i := range 8 {
 		many.Sessions = append(many.Sessions, pages.AccountSession{
 			ID: "abcdefghijk", Device: "Chrome on Windows", Network: "2001:db8:1234:5678:9abc:def0:1234:5678",
 			SignedIn: now, LastSeen: now, This: i == 0,

@@ -19,6 +19,7 @@ var files embed.FS
 type frame struct {
 	Common
 	View View
+	Look *Look
 }
 
 var pageTemplates = parsePages()
@@ -42,9 +43,8 @@ func parsePages() map[string]*template.Template {
 }
 
 func pageFuncs() template.FuncMap {
-	var styleElement, scriptElement any = template.HTML("<style>" + style + "</style>"), template.HTML("<script>" + script + "</script>")
+	var scriptElement any = template.HTML("<script>" + script + "</script>")
 	return template.FuncMap{
-		"style":   func() any { return styleElement },
 		"script":  func() any { return scriptElement },
 		"span":    span,
 		"seconds": seconds,
@@ -63,7 +63,7 @@ var drawn = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, 2
 
 // render draws the whole page before it writes any of it: a visitor gets a page
 // or none, never half of one.
-func render(w io.Writer, view View) error {
+func render(w io.Writer, view View, look *Look) error {
 	page, ok := pageTemplates[view.template()]
 	if !ok {
 		return fmt.Errorf("no template for page %q", view.template())
@@ -71,7 +71,7 @@ func render(w io.Writer, view View) error {
 	out := drawn.Get().(*bytes.Buffer)
 	defer drawn.Put(out)
 	out.Reset()
-	if err := page.Execute(out, frame{Common: *view.common(), View: view}); err != nil {
+	if err := page.Execute(out, frame{Common: *view.common(), View: view, Look: look}); err != nil {
 		return fmt.Errorf("drawing page %q: %w", view.template(), err)
 	}
 	_, err := out.WriteTo(w)

@@ -20,6 +20,10 @@ func (d *Door) account(w http.ResponseWriter, r *http.Request, v *Visit) {
 		return
 	}
 	all, more, err := d.engine.Sessions(r.Context(), v.Site, v.secret)
+	if isNoSession(err) { // it ended meanwhile
+		d.redirect(w, d.signInPath(false, d.prefix+"/"))
+		return
+	}
 	if err != nil {
 		d.fail(w, r, v, err)
 		return

@@ -191,7 +191,7 @@ func (e *Engine) Revoke(ctx context.Context, q SessionQuery) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return len(found), e.endAll(ctx, found)
+	return len(found), e.endAll(context.WithoutCancel(ctx), found) // however long it takes
 }
 
 // endAtOnce bounds how many sessions are ended at the same time.
@@ -208,13 +208,12 @@ func (e *Engine) EndOthers(ctx context.Context, site *Site, secret, id string) e
 	if id != "" {
 		others = slices.DeleteFunc(others, func(other *liveSession) bool { return other.hash[:entryLength] != id })
 	}
+	ctx, cancel := unhurried(ctx)
+	defer cancel()
 	return e.endAll(ctx, others)
 }
 
-// endAll ends sessions. Whoever asked for it may leave meanwhile.
 func (e *Engine) endAll(ctx context.Context, all []*liveSession) error {
-	ctx, cancel := unhurried(ctx)
-	defer cancel()
 	ending, ctx := errgroup.WithContext(ctx)
 	ending.SetLimit(endAtOnce)
 	for _, session := range all {

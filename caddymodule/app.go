@@ -50,6 +50,8 @@ type App struct {
 	Groups []Group `json:"groups,omitempty"`
 	// What pages and mails show of the installation. Default: nothing.
 	Brand *Brand `json:"brand,omitempty"`
+	// A folder with templates of pages and mails. Default: those that are built in.
+	Templates string `json:"templates,omitempty"`
 	// The path that all pages are below. Default: /.auth.
 	Prefix string `json:"prefix,omitempty"`
 	// Where a Caddyfile has it, and some of its options by their names, for

@@ -147,7 +147,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	for p.err == nil && d.NextBlock(0) {
 		app.parseOption(p, d.Val())
 	}
-	app.Sources = p.sources("from", "mail_dir", "store")
+	app.Sources = p.sources("from", "mail_dir", "store", "templates")
 	app.checkParsed(p)
 	if p.err != nil {
 		return nil, p.err
@@ -156,7 +156,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 }
 
 var globalOptions = []string{
-	"from", "smtp", "mail_dir", "store", "method", "code", "expires", "same_browser", "resend", "session", "limit", "group", "brand", "prefix",
+	"from", "smtp", "mail_dir", "store", "method", "code", "expires", "same_browser", "resend", "session", "limit", "group", "brand", "templates", "prefix",
 }
 
 // checkParsed finds options that do not go together.
@@ -219,6 +219,8 @@ func (a *App) parseOption(p *parser, option string) {
 	case "brand":
 		a.Brand = p.brand()
 		return
+	case "templates":
+		a.Templates = p.word()
 	case "prefix":
 		a.Prefix = p.word()
 		p.check(gateway.ValidatePrefix(a.Prefix))

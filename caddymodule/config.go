@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,12 +82,31 @@ func (a *App) gatewayConfig() (gateway.Config, error) {
 	if c.Brand, err = a.Brand.config(); err != nil {
 		return c, err
 	}
+	if c.Templates, err = a.templates(c.Brand); err != nil {
+		return c, sourced(a.at("templates"), err)
+	}
 	if a.From != "" {
 		if c.From, err = a.from(); err != nil {
 			return c, sourced(a.Sources["from"], err)
 		}
 	}
 	return c.WithDefaults()
+}
+
+// templates are those of the folder, if there is one. They are tried in the brand.
+func (a *App) templates(brand gateway.Brand) (fs.FS, error) {
+	folder, err := expandOptional(a.Templates)
+	if err != nil || folder == "" {
+		return nil, err
+	}
+	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("templates: %s is no folder that can be read: name one, as in `%s`", folder, usages["templates"].example)
+	}
+	templates := os.DirFS(folder)
+	if _, err := (gateway.Config{Brand: brand, Templates: templates}).WithDefaults(); err != nil {
+		return nil, fmt.Errorf("in %s: %w", folder, err)
+	}
+	return templates, nil
 }
 
 // oneOf says whether value is the second of two words. Empty means the first.

@@ -100,7 +100,7 @@ func TestMistakesInSiteOptions(t *testing.T) {
 		{"Allow ann@example.com", "unknown option"},
 		{"group staff ann@example.com", "write it in the global option email_auth"},
 		{"smtp mail.example.com:587", "write it in the global option email_auth"},
-		{"templates folder", "templates is not built yet"},
+		{"templates folder", "templates is for all sites: write it in the global option email_auth"},
 		{"allow ann@example.com {\n\t\t\tnosuch\n\t\t}", "takes no block"},
 		{"max_age", "as in `max_age 15m`"},
 		{"max_age 5m 6m", "as in `max_age 15m`"},
@@ -229,7 +229,7 @@ func TestMistakesInGlobalOptions(t *testing.T) {
 		{"method code {\n\t\t\tnosuch\n\t\t}", "takes no block"},
 		{"admin ann@example.com", "admin is not built yet: remove it"},
 		{"brand Example", "write `brand"},
-		{"templates folder", "templates is not built yet"},
+		{"templates", "write `templates <folder>`"},
 		{"audit 90d", "audit is not built yet"},
 		{"portal https://login.example.com", "portal is not built yet"},
 		{"smtp", "write `smtp <host:port>`"},
@@ -312,6 +312,15 @@ func TestMistakesFoundLater(t *testing.T) {
 		{"mail_dir testdata/staff.txt", "testdata/staff.txt is not a folder: name one, as in `mail_dir /tmp/mails`"},
 		{"mail_dir testdata/staff.txt/below", "is not a folder"},
 		{"from {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
+		{"templates {env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
+		{"templates testdata/nosuch", "is no folder that can be read: name one, as in `templates /etc/caddy/templates`"},
+		{"templates testdata/staff.txt", "is no folder"},
+		{"templates testdata/broken", "in testdata/broken: templates: there is none: they are layout.html, parts.html"},
+	})
+	checkMistakes(t, "{\n\temail_auth {\n\t\tbrand {\n\t\t\t‹›logo %s\n\t\t}\n\t}\n}\n", []mistake{
+		{"{env.MISTAKE_EMPTY}", "{env.MISTAKE_EMPTY} is empty"},
+		{"testdata/nosuch.svg", "testdata/nosuch.svg: no such file"},
+		{"testdata/staff.txt", "logo is no picture"},
 	})
 	mistake{"testdata/nosuch.txt", "no such file"}.check(t, "{\n\temail_auth {\n\t\tgroup staff ann@example.com\n\t\t‹›group staff file %s\n\t}\n}\n")
 	checkMistakes(t, "{\n\temail_auth {\n\t\tfrom signin@example.com\n\t\tsmtp %s\n\t}\n}\n", []mistake{

@@ -55,7 +55,7 @@ var usages = map[string]struct{ syntax, example string }{
 	"kind":         {"kind api", "kind api"},
 	"secret":       {"secret <text>", "secret {env.SHOP_SECRET}"},
 	"redirect_uri": {"redirect_uri <uri>...", "redirect_uri https://shop.example.com/sign-in/link"},
-	"templates":    {"templates <folder>", "templates /etc/caddy/mails"},
+	"templates":    {"templates <folder>", "templates /etc/caddy/templates"},
 }
 
 func (p *parser) fail(format string, args ...any) {
@@ -112,7 +112,7 @@ func (p *parser) sources(options ...string) map[string]string {
 // notBuilt refuses the options of parts that are not built yet.
 func (p *parser) notBuilt(option string) {
 	switch option {
-	case "admin", "templates", "audit", "portal":
+	case "admin", "audit", "portal":
 		p.fail("%s is not built yet: remove it", option)
 	}
 }

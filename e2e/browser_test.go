@@ -459,3 +459,34 @@ func TestChromiumBrand(t *testing.T) {
 	tab.WaitText("Hello " + ann)
 	tab.WantQuiet()
 }
+
+// An operator's template is in the place of the one that is built in.
+func TestTemplates(t *testing.T) {
+	t.Parallel()
+	const signedOut = `{{define "title"}}Bye{{end}}{{define "main"}}<h1>Bye from {{.Site}}</h1>{{end}}`
+	config := postern.Config{Sites: plain, Upstream: postern.StartUpstream(t), Auth: "templates $DIR/templates"}
+	server := postern.New(t, config)
+	write := func(name, content string) {
+		t.Helper()
+		path := filepath.Join(server.Dir, "templates", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("pages/signed-out.html", signedOut)
+	server.Run()
+	v := visitor(t, server)
+	v.SignIn(ann)
+	page := v.SignOut().Location()
+	wantPage(t, v.Navigate(page).Want(t, 200).WantText(t, "<h1>Bye from localhost</h1>"))
+	// A mistake is refused at a reload, and what was there stays.
+	write("pages/sign-in.html", "{{define \"title\"}}T{{end}}{{define \"main\"}}\n{{.Nothing}}{{end}}")
+	if status, body := server.TryReload(config); status == 200 || !strings.Contains(body, "pages/sign-in.html:2") {
+		t.Errorf("status %d: %s", status, body)
+	}
+	v.Navigate(page).WantText(t, "Bye from")
+	v.SignIn(ann)
+}

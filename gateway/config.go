@@ -3,6 +3,7 @@ package gateway
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"time"
@@ -95,6 +96,8 @@ type Config struct {
 	Clients map[string]*Client
 	// Brand is what pages and mails show of the installation. Default: nothing.
 	Brand Brand
+	// Templates take the place of those built in that have their names. Default: none.
+	Templates fs.FS
 	// From is the mailbox that mails come from. Default: one at localhost.
 	From string
 	// Clock tells the time. Default: time.Now.
@@ -131,8 +134,8 @@ func (c Config) WithDefaults() (Config, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if c.look, err = pages.NewLook(c.Brand); err != nil {
-		return c, fmt.Errorf("brand: %w", err)
+	if c.look, err = pages.NewLook(c.Brand, c.Templates); err != nil {
+		return c, err
 	}
 	return c, c.validate()
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io/fs"
 	"net/http"
 	"net/mail"
 	"net/url"
@@ -36,11 +37,12 @@ const (
 
 // Look draws pages and mails in a brand. It is safe for concurrent use.
 type Look struct {
-	brand Brand
-	// Style, Logo and Help are for the templates.
-	Style template.HTML
-	Logo  template.URL
-	Help  help
+	brand     Brand
+	templates *templateSet
+	// Style, Script, Logo and Help are for the templates.
+	Style, Script template.HTML
+	Logo          template.URL
+	Help          help
 	// Light and Dark are the colours of buttons in mails.
 	Light, Dark palette
 	policy      string
@@ -52,9 +54,11 @@ type help struct {
 	Link template.URL
 }
 
-// NewLook checks a brand. Its errors say what to write instead.
-func NewLook(b Brand) (*Look, error) {
-	l := &Look{brand: b, Light: plainLight, Dark: plainDark}
+// NewLook checks a brand, and templates in a folder, which take the place of those
+// built in that have their names; it may be nil. Its errors say what to write
+// instead.
+func NewLook(b Brand, folder fs.FS) (*Look, error) {
+	l := &Look{brand: b, templates: plainTemplates, Light: plainLight, Dark: plainDark}
 	if err := checkName(b.Name); err != nil {
 		return nil, err
 	}
@@ -65,7 +69,12 @@ func NewLook(b Brand) (*Look, error) {
 	if l.Help, err = helpAt(b.Support); err != nil {
 		return nil, err
 	}
-	css := style
+	if folder != nil {
+		if l.templates, err = parseTemplates(folder); err != nil {
+			return nil, fmt.Errorf("templates: %w", err)
+		}
+	}
+	css := l.templates.style
 	if b.Accent != "" {
 		accent, err := parseColour(b.Accent)
 		if err != nil {
@@ -74,7 +83,13 @@ func NewLook(b Brand) (*Look, error) {
 		l.Light, l.Dark = accent.palette(sheetLight, black), accent.palette(sheetDark, white)
 		css += ":root{" + l.Light.variables() + "}\n@media (prefers-color-scheme:dark){:root{" + l.Dark.variables() + "}}\n"
 	}
-	l.Style, l.policy = template.HTML("<style>"+css+"</style>"), policyOf(css)
+	l.Style, l.Script = template.HTML("<style>"+css+"</style>"), template.HTML("<script>"+l.templates.script+"</script>")
+	l.policy = policyOf(css, l.templates.script)
+	if folder != nil {
+		if err := l.try(); err != nil {
+			return nil, fmt.Errorf("templates: %w", err)
+		}
+	}
 	return l, nil
 }
 
@@ -82,7 +97,7 @@ func NewLook(b Brand) (*Look, error) {
 func Plain() *Look { return plain }
 
 var plain = func() *Look {
-	l, err := NewLook(Brand{})
+	l, err := NewLook(Brand{}, nil)
 	if err != nil {
 		panic(err)
 	}

@@ -6,15 +6,11 @@ import (
 	"strings"
 )
 
-// style and script are the same bytes on every page of a look, so that one header
-// fits all and names them by hash. Nothing of a request may ever become part of
-// them: the script takes its settings from data attributes.
-var (
-	style  = compact("templates/style.css")
-	script = compact("templates/script.js")
-)
-
-func policyOf(css string) string {
+// policyOf is the policy of a look, whose style and script are the same bytes on
+// every page, so that one header fits all and names them by hash. Nothing of a
+// request may ever become part of them: the script takes its settings from data
+// attributes.
+func policyOf(css, script string) string {
 	return strings.Join([]string{
 		"default-src 'none'",
 		"style-src " + sourceHash(css),
@@ -31,16 +27,12 @@ func sourceHash(block string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// compact reads an embedded file without its indentation, empty lines and
-// comments that have a line of their own. It knows no grammar: the files must
-// have no string or comment that goes over several lines.
-func compact(name string) string {
-	source, err := files.ReadFile(name)
-	if err != nil {
-		panic(err)
-	}
+// compact returns a file without its indentation, empty lines and comments that
+// have a line of their own. It knows no grammar: the file must have no string or
+// comment that goes over several lines.
+func compact(source string) string {
 	var out strings.Builder
-	for line := range strings.Lines(string(source)) {
+	for line := range strings.Lines(source) {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "//") || strings.HasPrefix(line, "/*") {
 			continue

@@ -15,12 +15,17 @@ import (
 // checkPolicy wants one style and one script, and both to be named by the header.
 func checkPolicy(t testing.TB, page string) {
 	t.Helper()
+	checkPolicyOf(t, pages.ContentSecurityPolicy(), page)
+}
+
+func checkPolicyOf(t testing.TB, policy, page string) {
+	t.Helper()
 	found := map[string]int{}
 	for _, m := range block.FindAllStringSubmatch(page, -1) {
 		found[m[1]]++
 		sum := sha256.Sum256([]byte(m[2]))
 		want := m[1] + "-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "';"
-		if !strings.Contains(pages.ContentSecurityPolicy(), want) {
+		if !strings.Contains(policy, want) {
 			t.Errorf("the policy has no %s", want)
 		}
 	}

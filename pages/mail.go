@@ -3,15 +3,8 @@ package pages
 import (
 	"bytes"
 	"fmt"
-	html "html/template"
 	"strings"
-	text "text/template"
 	"unicode"
-)
-
-var (
-	mailText = text.Must(text.ParseFS(files, "templates/mail/mail.txt"))
-	mailHTML = html.Must(html.ParseFS(files, "templates/mail/mail.html"))
 )
 
 // letter is what the mail's templates are given: a mail without anything that
@@ -30,12 +23,15 @@ func renderMail(m Mail, look *Look) (subject, plain, rich string, err error) {
 		subject = l.Code + " is your sign-in code for " + l.Site
 	}
 	var out bytes.Buffer
-	if err := mailText.Execute(&out, l); err != nil {
+	if err := look.templates.mailText.Execute(&out, l); err != nil {
 		return "", "", "", fmt.Errorf("writing plain mail: %w", err)
 	}
-	plain = wrap(strings.TrimSpace(out.String())) + "\n"
+	plain = strings.TrimSpace(out.String()) + "\n"
+	if look.templates.wrapped {
+		plain = wrap(plain[:len(plain)-1]) + "\n"
+	}
 	out.Reset()
-	if err := mailHTML.Execute(&out, l); err != nil {
+	if err := look.templates.mailHTML.Execute(&out, l); err != nil {
 		return "", "", "", fmt.Errorf("writing HTML mail: %w", err)
 	}
 	return subject, plain, out.String(), nil

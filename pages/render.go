@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"path"
-	"strings"
 	"sync"
 )
 
@@ -22,30 +20,8 @@ type frame struct {
 	Look *Look
 }
 
-var pageTemplates = parsePages()
-
-// parsePages makes one set of templates for each page, since all pages define
-// the same names. What cannot be parsed cannot be built: the tests draw them all.
-func parsePages() map[string]*template.Template {
-	layout := template.Must(template.New("layout.html").Funcs(pageFuncs()).
-		ParseFS(files, "templates/layout.html", "templates/parts.html"))
-	names, err := files.ReadDir("templates/pages")
-	if err != nil {
-		panic(err)
-	}
-	set := make(map[string]*template.Template, len(names))
-	for _, entry := range names {
-		name := strings.TrimSuffix(entry.Name(), ".html")
-		page := template.Must(layout.Clone())
-		set[name] = template.Must(page.ParseFS(files, path.Join("templates/pages", entry.Name())))
-	}
-	return set
-}
-
 func pageFuncs() template.FuncMap {
-	var scriptElement any = template.HTML("<script>" + script + "</script>")
 	return template.FuncMap{
-		"script":  func() any { return scriptElement },
 		"span":    span,
 		"seconds": seconds,
 		"stamp":   stamp,
@@ -64,7 +40,7 @@ var drawn = sync.Pool{New: func() any { return bytes.NewBuffer(make([]byte, 0, 2
 // render draws the whole page before it writes any of it: a visitor gets a page
 // or none, never half of one.
 func render(w io.Writer, view View, look *Look) error {
-	page, ok := pageTemplates[view.template()]
+	page, ok := look.templates.pages[view.template()]
 	if !ok {
 		return fmt.Errorf("no template for page %q", view.template())
 	}

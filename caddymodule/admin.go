@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -83,8 +84,13 @@ func (q sessionQuery) parse() (gateway.SessionQuery, error) {
 	} else if q.Address != "" {
 		query.Email, err = gateway.ParseAddress(q.Address)
 	}
-	if err != nil {
-		return query, badRequest(fmt.Errorf("%q: %w; write an address (ann@example.com) or a domain (*@example.com)", q.Address, err))
+	switch {
+	case err != nil:
+		return query, badRequest(fmt.Errorf("%q: %w", q.Address, err))
+	case q.Site != "" && gateway.NormalHost(q.Site) != q.Site:
+		return query, badRequest(fmt.Errorf("site %q: write its host alone, as in wiki.example.com", q.Site))
+	case q.Session != "" && len(q.Session) != gateway.SessionIDLength:
+		return query, badRequest(fmt.Errorf("session %q: write an id as `caddy email-auth sessions` lists it", q.Session))
 	}
 	return query, nil
 }
@@ -117,6 +123,11 @@ var errEnough = errors.New("enough were found")
 
 func listSessions(app *App, r *http.Request) (any, error) {
 	asked := r.URL.Query()
+	for name := range asked {
+		if !slices.Contains([]string{"address", "site", "session", "limit"}, name) {
+			return nil, badRequest(fmt.Errorf("%q: write address, site, session or limit", name))
+		}
+	}
 	query, err := sessionQuery{asked.Get("address"), asked.Get("site"), asked.Get("session")}.parse()
 	if err != nil {
 		return nil, err

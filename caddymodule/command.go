@@ -3,11 +3,13 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -52,7 +54,7 @@ func addCommand(root *cobra.Command) {
 	revoke.Flags().StringVar(&o.site, "site", "", "Only those of the site with this host")
 	revoke.Flags().StringVar(&o.session, "session", "", "The id of one session")
 
-	keys := &cobra.Command{Use: "keys", Short: "Keys of assertions, mails and cookies"}
+	keys := &cobra.Command{Use: "keys <verb>", Short: "Keys of assertions, mails and cookies", Args: cobra.NoArgs, RunE: root.RunE}
 	keys.AddCommand(&cobra.Command{
 		Use: "rotate", Short: "Makes new keys, which are in use after a day", Args: cobra.NoArgs, RunE: o.rotate,
 		Long: "Makes new keys, as happens by itself every 90 days. The public key of assertions is published at once and signs after a day, so that applications that keep the key set have it by then. Sessions are not touched.",
@@ -71,7 +73,7 @@ func addCommand(root *cobra.Command) {
 
 // ask calls the admin API and reads its answer into to.
 func (o *operator) ask(method, path string, body, to any) error {
-	address, err := caddycmd.DetermineAdminAPIAddress(o.address, nil, o.config, o.adapter)
+	address, err := o.adminAddress()
 	if err != nil {
 		return fmt.Errorf("finding the admin API: %w", err)
 	}
@@ -83,13 +85,47 @@ func (o *operator) ask(method, path string, body, to any) error {
 	}
 	answer, err := caddycmd.AdminAPIRequest(address, method, path, http.Header{"Content-Type": {"application/json"}}, &sent)
 	if err != nil {
-		return err
+		return plainly(address, err)
 	}
 	defer answer.Body.Close()
 	if err := json.NewDecoder(answer.Body).Decode(to); err != nil {
 		return fmt.Errorf("reading the answer: %w", err)
 	}
 	return nil
+}
+
+// adminAddress finds the admin API as `caddy reload` does, but asks no other server
+// where the configuration has none.
+func (o *operator) adminAddress() (string, error) {
+	if o.address != "" || o.config == "" {
+		return caddycmd.DetermineAdminAPIAddress(o.address, nil, "", "")
+	}
+	config, _, _, err := caddycmd.LoadConfig(o.config, o.adapter)
+	if err != nil {
+		return "", err
+	}
+	var parsed struct{ Admin struct{ Disabled bool } }
+	if err := json.Unmarshal(config, &parsed); err != nil {
+		return "", err
+	}
+	if parsed.Admin.Disabled {
+		return "", fmt.Errorf("%s has `admin off`, and there are no commands without it", o.config)
+	}
+	return caddycmd.DetermineAdminAPIAddress("", config, o.config, o.adapter)
+}
+
+// plainly says in words what Caddy's own function says with status and JSON, or
+// what to do where nobody answers.
+func plainly(address string, err error) error {
+	text := err.Error()
+	if strings.HasPrefix(text, "performing request:") {
+		return fmt.Errorf("no admin API answers at %s: start Caddy first, or name its address by --address or --config: %w", address, err)
+	}
+	var refused struct{ Error string }
+	if i := strings.IndexByte(text, '{'); i >= 0 && json.Unmarshal([]byte(text[i:]), &refused) == nil && refused.Error != "" {
+		return errors.New(refused.Error)
+	}
+	return err
 }
 
 func first(args []string) string {

@@ -26,7 +26,7 @@ http://localhost:$HTTP {
 			copy_headers Remote-User Remote-Email Remote-Groups X-Postern-Jwt-Assertion
 			@sign_in status 401
 			handle_response @sign_in {
-				redir * /.auth/sign-in?return_to={http.request.uri_escaped} 303
+				redir * "/.auth/sign-in?prompt=login&return_to={http.request.uri_escaped}" 303
 			}
 		}
 		reverse_proxy $UPSTREAM
@@ -47,8 +47,8 @@ func TestForwardAuth(t *testing.T) {
 	upstream := postern.StartUpstream(t)
 	server := postern.Start(t, postern.Config{Upstream: upstream, Global: behindProxy, Sites: asking, Auth: "group staff *@example.com"})
 	v := visitor(t, server)
-	v.Navigate("/report?a=b&c=d").WantRedirect(t, "/.auth/sign-in?return_to=%2Freport%3Fa%3Db%26c%3Dd")
-	v.Fetch("/admin").WantRedirect(t, "/.auth/sign-in?return_to=%2Fadmin")
+	v.Navigate("/report?a=b&c=d").WantRedirect(t, "/.auth/sign-in?prompt=login&return_to=%2Freport%3Fa%3Db%26c%3Dd")
+	v.Fetch("/admin").WantRedirect(t, "/.auth/sign-in?prompt=login&return_to=%2Fadmin")
 	v.Navigate("/public/a").Want(t, http.StatusOK)
 	if upstream.Last(t, "/public/a").Header.Get("Remote-User") != "" {
 		t.Error("a public page with an identity")
@@ -66,7 +66,7 @@ func TestForwardAuth(t *testing.T) {
 	upstream.WantNone(t, "/admin")
 	v.Fetch("/.auth/check").Want(t, http.StatusNotFound)
 	v.SignOut()
-	v.Navigate("/report").WantRedirect(t, "/.auth/sign-in?return_to=%2Freport")
+	v.Navigate("/report").WantRedirect(t, "/.auth/sign-in?prompt=login&return_to=%2Freport")
 }
 
 // named is a site that other proxies ask about by name, beside the address at

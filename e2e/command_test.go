@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -117,9 +118,22 @@ func TestCommandMistakes(t *testing.T) {
 	server, _ := plainSite(t, "")
 	wantFailure(t, server, "name an address, or a session", "revoke")
 	wantFailure(t, server, "not an", "revoke", "ann")
-	wantFailure(t, server, "write an address (ann@example.com) or a domain", "sessions", "*@*.example.com")
+	wantFailure(t, server, "*@*.example.com", "sessions", "*@*.example.com")
 	wantFailure(t, server, "limit", "sessions", "--limit", "0")
 	wantFailure(t, server, `unknown command "session"`, "session")
+	wantFailure(t, server, `unknown command "rotat"`, "keys", "rotat")
+	wantFailure(t, server, "write its host alone, as in wiki.example.com", "sessions", "--site", "http://localhost:8080")
+	wantFailure(t, server, "write an id as `caddy email-auth sessions` lists it", "revoke", "--session", "abc")
+	for _, args := range [][]string{{"--address", "127.0.0.1:1"}, {"--config", server.Dir + "/off"}} {
+		why := map[string]string{"--address": "start Caddy first", "--config": "has `admin off`"}[args[0]]
+		if err := os.WriteFile(server.Dir+"/off", []byte("{\n\tadmin off\n}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append([]string{"email-auth", "sessions", "--adapter", "caddyfile"}, args...)
+		if _, messages, err := server.Command(args...); err == nil || !strings.Contains(messages, why) {
+			t.Errorf("%v: %v, %s", args, err, messages)
+		}
+	}
 	wantFailure(t, server, "audit is not built yet", "audit", "--since", "1h")
 	for _, wrong := range []struct {
 		method, path, body, kind string
@@ -129,6 +143,7 @@ func TestCommandMistakes(t *testing.T) {
 		{"POST", "/email_auth/sessions", "{}", "application/json", 405},
 		{"POST", "/email_auth/revoke", `{"address":"ann@example.com"}`, "text/plain", 415},
 		{"POST", "/email_auth/revoke", `{"address":"ann@example.com"}`, "", 415},
+		{"GET", "/email_auth/sessions?adress=ann@example.com", "", "", 400},
 		{"POST", "/email_auth/revoke", `{}`, "application/json", 400},
 		{"POST", "/email_auth/revoke", `{"adress":"ann@example.com"}`, "application/json", 400},
 		{"POST", "/email_auth/revoke", `{"address":"` + strings.Repeat("a", 5000) + `"}`, "application/json", 400},

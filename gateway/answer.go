@@ -98,7 +98,7 @@ func (d *Door) fail(w http.ResponseWriter, r *http.Request, v *Visit, err error)
 func (d *Door) refuse(w http.ResponseWriter, r *http.Request, v *Visit, decision Decision) {
 	kind := KindOf(r)
 	if decision.Verdict == Refuse {
-		d.refuseAddress(w, r, v, kind)
+		d.refuseAddress(w, r, v, kind, v.Original.URL.Path)
 		return
 	}
 	stepUp := decision.Verdict == StepUp
@@ -135,9 +135,11 @@ func challengeHeader(site *Site, decision Decision) string {
 	return challenge
 }
 
-func (d *Door) refuseAddress(w http.ResponseWriter, r *http.Request, v *Visit, kind Kind) {
+// refuseAddress tells somebody who is signed in that they may not enter. path is
+// what they may not, for the log.
+func (d *Door) refuseAddress(w http.ResponseWriter, r *http.Request, v *Visit, kind Kind, path string) {
 	email := v.session.Email
-	d.engine.log.Warn("refused by policy", "site", v.Site.Host, "email", email, "path", v.Original.URL.Path)
+	d.engine.log.Warn("refused by policy", "site", v.Site.Host, "email", email, "path", path)
 	switch kind {
 	case GRPC:
 		answerGRPC(w, 7, email+" may not enter")

@@ -61,7 +61,7 @@ func (d *Door) endSessions(w http.ResponseWriter, r *http.Request, v *Visit, for
 	case which == "":
 		d.fail(w, r, v, errBody)
 		return
-	case session.hash[:entryLength] == which:
+	case session.hash[:SessionIDLength] == which:
 		d.signOut(w, r, v, form)
 		return
 	}

@@ -34,15 +34,19 @@ func ForwardedHost(original *http.Request, trusted func() bool, prefix string) s
 // check tells another proxy whether the request that it asks about would be
 // admitted, and who it comes from. It never answers 200 to anything else.
 func (d *Door) check(w http.ResponseWriter, r *http.Request, v *Visit) {
-	rules, known := v.askedAbout(r)
-	if _, fromPage := r.Header["Sec-Fetch-Site"]; fromPage && !known {
+	asked := v.asked(r)
+	if _, fromPage := r.Header["Sec-Fetch-Site"]; fromPage && asked == nil {
 		// A script of the site could read who somebody is, signed, in the answer.
 		writeProblem(w, r, problem{Status: http.StatusForbidden, Title: "This address is for proxies"})
 		return
 	}
+	rules, path := v.judgingAsked(asked), v.Original.URL.Path
 	if len(rules) == 0 {
 		d.answerCheck(w)
 		return
+	}
+	if asked != nil {
+		path = asked.URL.Path
 	}
 	session, err := d.identify(r, v)
 	if err != nil {
@@ -64,7 +68,7 @@ func (d *Door) check(w http.ResponseWriter, r *http.Request, v *Visit) {
 		}
 		d.answerCheck(w)
 	case Refuse:
-		d.refuseAddress(w, r, v, Program)
+		d.refuseAddress(w, r, v, Program, path)
 	default:
 		d.challenge(w, r, v, decision)
 	}
@@ -78,16 +82,14 @@ func (d *Door) answerCheck(w http.ResponseWriter) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// askedAbout returns the rules that judge the request that a proxy asks about, none
-// where it is a public one, and whether a trusted proxy says which one it is. All
-// rules of the host judge what is not said, and what an upstream may read in
-// another way: the request was never here, so that nobody knows which of them it
-// would come to.
-func (v *Visit) askedAbout(r *http.Request) (rules []*Rule, known bool) {
+// judgingAsked returns the rules that judge the request that a proxy asks about,
+// which may be nil; none where it is a public one. All rules of the host judge what
+// is not said, and what an upstream may read in another way: the request was never
+// here, so that nobody knows which of them it would come to.
+func (v *Visit) judgingAsked(asked *http.Request) (rules []*Rule) {
 	all := v.Site.all
-	asked := v.asked(r)
 	if asked == nil {
-		return all, false
+		return all
 	}
 	v.Server.Pose(asked)
 	for _, rule := range all {
@@ -95,7 +97,7 @@ func (v *Visit) askedAbout(r *http.Request) (rules []*Rule, known bool) {
 			rules = append(rules, rule)
 		}
 	}
-	return orAll(all, rules, asked, asked), true
+	return orAll(all, rules, asked, asked)
 }
 
 // asked is the request that a trusted proxy asks about, as far as it says which,

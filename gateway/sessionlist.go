@@ -18,8 +18,9 @@ import (
 // its room: what is found by it is compared. An entry stays until its session would
 // have expired, and means nothing where that is over.
 
-// entryLength is how much of a hash an entry has: 66 bits.
-const entryLength = 11
+// SessionIDLength is that of the id of a ListedSession, which is the beginning of
+// its hash: 66 bits.
+const SessionIDLength = 11
 
 // entriesOf begins the entries of an address, at a site or, where that is "", at
 // any.
@@ -32,7 +33,7 @@ func entriesOf(subject, site string) string {
 }
 
 func entryKey(s *Session, hash string) string {
-	return entriesOf(s.Subject, s.Site) + hash[:entryLength]
+	return entriesOf(s.Subject, s.Site) + hash[:SessionIDLength]
 }
 
 // open stores a new session and its entry, at once: where a kill leaves one of
@@ -122,10 +123,10 @@ func (e *Engine) Sessions(ctx context.Context, site *Site, secret string) (list 
 	}
 	list = make([]ListedSession, 0, len(found)+1)
 	for _, session := range found {
-		list = append(list, ListedSession{ID: session.hash[:entryLength], Session: session.Session})
+		list = append(list, ListedSession{ID: session.hash[:SessionIDLength], Session: session.Session})
 	}
 	slices.SortFunc(list, func(a, b ListedSession) int { return b.LastSeen.Compare(a.LastSeen) })
-	return slices.Insert(list, 0, ListedSession{ID: own.hash[:entryLength], Session: own.Session, This: true}), more, nil
+	return slices.Insert(list, 0, ListedSession{ID: own.hash[:SessionIDLength], Session: own.Session, This: true}), more, nil
 }
 
 // listed returns the session that asks, and the others of its address, of at most
@@ -152,12 +153,12 @@ func (e *Engine) listed(ctx context.Context, site *Site, secret string, most int
 // stops at its first error, which it returns.
 func (e *Engine) FindSessions(ctx context.Context, q SessionQuery, each func(ListedSession) error) error {
 	return e.meant(ctx, q, func(found *liveSession) error {
-		return each(ListedSession{ID: found.hash[:entryLength], Session: found.Session})
+		return each(ListedSession{ID: found.hash[:SessionIDLength], Session: found.Session})
 	})
 }
 
 func (e *Engine) meant(ctx context.Context, q SessionQuery, each func(*liveSession) error) error {
-	if q.ID != "" && len(q.ID) != entryLength {
+	if q.ID != "" && len(q.ID) != SessionIDLength {
 		return nil // it would be the beginning of many
 	}
 	var subject string
@@ -206,7 +207,7 @@ func (e *Engine) EndOthers(ctx context.Context, site *Site, secret, id string) e
 		return err
 	}
 	if id != "" {
-		others = slices.DeleteFunc(others, func(other *liveSession) bool { return other.hash[:entryLength] != id })
+		others = slices.DeleteFunc(others, func(other *liveSession) bool { return other.hash[:SessionIDLength] != id })
 	}
 	ctx, cancel := unhurried(ctx)
 	defer cancel()

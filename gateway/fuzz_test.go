@@ -180,6 +180,48 @@ func FuzzPublicPath(f *testing.F) {
 	})
 }
 
+// FuzzCheck asks as another proxy does about a request of the site of which /admin
+// alone is protected. What it calls public is public when it comes itself, whatever
+// way the URI is spelled.
+func FuzzCheck(f *testing.F) {
+	for _, uri := range []string{
+		"/", "/public", "/admin", "/admin/x?y", "/public/../admin", "/%61dmin", "/public/%2e%2e/admin", "//admin", "/admin;x", "/admin\\x", "/adMin",
+		"/public?/admin", "/public#/admin", "http://wiki.example.com/admin", "x:/admin", "*", "", "/public%2f..%2fadmin", "/%25%36%31dmin", "/admin%00",
+	} {
+		f.Add("GET", uri, "wiki.example.com")
+		f.Add("post", uri, "wiki.example.com:443")
+	}
+	var reached bool
+	site := newFuzzSite(f, func(t testing.TB) *gatewaytest.Site {
+		rule := gatewaytest.Rule(t, "*@example.com")
+		rule.ByTarget = true
+		rule.Matches = func(r *http.Request) bool { return r.URL.Path == "/admin" || strings.HasPrefix(r.URL.Path, "/admin/") }
+		return gatewaytest.New(t, gatewaytest.Options{
+			Rules: []*gateway.Rule{rule}, Upstream: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }),
+		})
+	})
+	f.Fuzz(func(t *testing.T, method, uri, host string) {
+		site.next(t)
+		reached = false
+		r := httptest.NewRequest(http.MethodGet, "http://"+site.Host+"/.auth/check", nil)
+		r.Header = http.Header{"X-Forwarded-Method": {method}, "X-Forwarded-Uri": {uri}, "X-Forwarded-Host": {host}, "Test-Trusted": {"yes"}}
+		w := httptest.NewRecorder()
+		site.Handler().ServeHTTP(w, r)
+		if reached {
+			t.Fatal("a check went upstream")
+		}
+		if w.Code != http.StatusOK {
+			if w.Code != http.StatusUnauthorized {
+				t.Errorf("status %d", w.Code)
+			}
+			return
+		}
+		if serve(site.Site, method+" "+uri+" HTTP/1.1\r\nHost: "+site.Host+"\r\n\r\n"); !reached && !strings.HasPrefix(uri, "/.auth") {
+			t.Errorf("%q %q is called public, and is not when it comes itself", method, uri)
+		}
+	})
+}
+
 // FuzzForwarded has a stranger say by headers of proxies how the request came:
 // that counts from a trusted proxy alone, and there only a plain https.
 func FuzzForwarded(f *testing.F) {

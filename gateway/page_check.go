@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 // checkPage is the page that other proxies ask, below the prefix.
@@ -108,8 +109,8 @@ func (v *Visit) asked(r *http.Request) *http.Request {
 	}
 	method, uri := onlyValue(r.Header, forwardedMethod), onlyValue(r.Header, forwardedURI)
 	target, err := url.ParseRequestURI(uri)
-	if err != nil || !isToken(method) {
-		return nil
+	if err != nil || !isToken(method) || strings.ContainsFunc(uri, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+		return nil // no request has such a target (RFC 9112, section 3.2)
 	}
 	asked := *r
 	asked.Method, asked.RequestURI, asked.URL, asked.Host = method, uri, target, v.Site.Host

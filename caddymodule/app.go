@@ -282,7 +282,7 @@ func (a *App) bind() error {
 			return err
 		}
 		for _, h := range here {
-			h.rule.ByTarget = h.rule.ByTarget && !slices.ContainsFunc(changing, func(other placement) bool { return !h.place.apart(other) })
+			h.rule.ByTarget = h.rule.ByTarget && !h.place.again && !slices.ContainsFunc(changing, func(other placement) bool { return !h.place.apart(other) })
 			h.alone = !h.place.again && !slices.ContainsFunc(here, func(other *Handler) bool {
 				return other != h && !h.place.apart(other.place)
 			})
@@ -315,13 +315,13 @@ func (a *App) mayEnter(host, address string) bool {
 }
 
 // isFor says whether the handler is one of the host's: where one of its server
-// names the host, Caddy leads there, and not to a wildcard.
+// names the host, and all requests for it end there, none comes to a wildcard.
 func (a *App) isFor(h *Handler, host string) bool {
 	if h.servesExactly(host) {
 		return true
 	}
 	return h.serves(host) && !slices.ContainsFunc(a.handlers, func(other *Handler) bool {
-		return other.place.server == h.place.server && other.servesExactly(host)
+		return other.servesExactly(host) && other.place.takesFrom(h.place)
 	})
 }
 

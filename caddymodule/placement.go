@@ -28,6 +28,8 @@ type placement struct {
 	// each site one. 0: none does. terminal says that no other follows it.
 	route    int
 	terminal bool
+	// whole says that the matchers around care for nothing but the host.
+	whole bool
 	// choices are the routes around of which Caddy runs one in each group at most,
 	// as it does with handle.
 	choices []choice
@@ -57,6 +59,26 @@ func (p placement) apart(other placement) bool {
 	for _, one := range p.choices {
 		for _, another := range other.choices {
 			if one.group == another.group && one.route != another.route {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// takesFrom says whether no request for a host that is named here comes to the
+// other place: it ends here, or in the choice that this one is in, which comes
+// first.
+func (p placement) takesFrom(other placement) bool {
+	if p.server != other.server || p.again || !p.whole {
+		return false
+	}
+	if p.route != 0 && p.route != other.route && p.terminal {
+		return true
+	}
+	for _, one := range p.choices {
+		for _, another := range other.choices {
+			if one.group == another.group && one.route < another.route {
 				return true
 			}
 		}
@@ -121,6 +143,7 @@ func (p placement) within(route caddyhttp.Route, lets func(matcherSet) bool) (pl
 	inside, open, anyHost := p, false, false
 	inside.hosts = nil
 	for _, set := range sets {
+		inside.whole = inside.whole && set.paths == nil && !set.other
 		if lets(set) {
 			open = true
 			anyHost = anyHost || set.hosts == nil

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp/headers"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp/reverseproxy"
 )
 
 // What another proxy asks about never went through the routes here. A directive's
@@ -66,14 +67,17 @@ func anyText(value any, fn func(string) bool) bool {
 var keepsTarget = map[caddy.ModuleID]bool{
 	"http.handlers.authentication": true, "http.handlers.encode": true, "http.handlers.error": true, "http.handlers.file_server": true,
 	"http.handlers.log_append": true, "http.handlers.map": true, "http.handlers.metrics": true, "http.handlers.request_body": true,
-	"http.handlers.reverse_proxy": true, "http.handlers.static_response": true, "http.handlers.templates": true,
+	"http.handlers.static_response": true, "http.handlers.templates": true,
 	"http.handlers.tracing": true, "http.handlers.vars": true,
 }
 
 // changesTarget says whether a handler may change them.
 func changesTarget(handler caddyhttp.MiddlewareHandler) bool {
-	if h, ok := handler.(*headers.Handler); ok {
+	switch h := handler.(type) {
+	case *headers.Handler:
 		return h.Request != nil && changesHost(h.Request)
+	case *reverseproxy.Handler:
+		return len(h.HandleResponse) > 0 // whose routes go on with what follows
 	}
 	module, ok := handler.(caddy.Module)
 	return !ok || !keepsTarget[module.CaddyModule().ID]

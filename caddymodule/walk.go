@@ -30,7 +30,7 @@ func walkServer(server *caddyhttp.Server, prefix string, fn func(placement, *Han
 
 // walkAll tells of all other handlers of provisioned routes too.
 func walkAll(server *caddyhttp.Server, prefix string, fn func(placement, *Handler) error, other func(placement, caddyhttp.MiddlewareHandler)) error {
-	at := placement{loopback: listensOnLoopback(server.Listen)}
+	at := placement{loopback: listensOnLoopback(server.Listen), whole: true}
 	lets := func(set matcherSet) bool { return set.lets(prefix) }
 	var all []spot
 	walk := walker{lets: lets, other: other, found: doors(func(at placement, h *Handler) error {
@@ -127,6 +127,9 @@ func (w *walker) handler(handler caddyhttp.MiddlewareHandler, at placement) erro
 	case *Handler, *Portal:
 		return w.found(at, handler)
 	case *caddyhttp.Subroute:
+		if w.other != nil && h.Errors != nil {
+			w.other(at, h) // its error routes go on with what follows
+		}
 		return w.list(h.Routes, at)
 	}
 	if w.other != nil {

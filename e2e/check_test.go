@@ -142,11 +142,12 @@ func TestCheckOfWhatMatchersCannotTell(t *testing.T) {
 		"peer":                 "@m not remote_ip 127.0.0.1 ::1\nemail_auth @m *@example.com",
 		"placeholder in path":  "vars where /admin\n@m path {vars.where}\nemail_auth @m *@example.com",
 		"changed host":         "request_header Host other.localhost\n@m host other.localhost\nemail_auth @m *@example.com",
+		"handle_response":      "route {\nreverse_proxy $UPSTREAM {\n@any status 2xx\nhandle_response @any {\nrewrite * /admin{uri}\n}\n}\nemail_auth /admin* *@example.com\n}",
 		"another handle block": "handle /public* {\nrespond ok\n}\nhandle {\nemail_auth *@example.com\n}",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := postern.Start(t, postern.Config{Global: behindProxy, Sites: "http://localhost:$HTTP {\n" + site + "\nrespond hello\n}\n"})
+			server := postern.Start(t, postern.Config{Global: behindProxy, Upstream: postern.StartUpstream(t), Sites: "http://localhost:$HTTP {\n" + site + "\nrespond hello\n}\n"})
 			for _, uri := range []string{"/admin", "/app/admin", "/secret", "/public"} {
 				if a := checkAt(t, server, server.Plain("localhost"), aboutURI(uri)...); a.Status != http.StatusUnauthorized {
 					t.Errorf("%s: status %d", uri, a.Status)
@@ -233,6 +234,58 @@ http://*.w.localhost:$HTTP {
 		checkAt(t, server, server.Plain("auth.w.localhost"), fields...).Want(t, http.StatusUnauthorized)
 		checkAt(t, server, server.Plain("wiki.w.localhost"), fields...).Want(t, http.StatusUnauthorized)
 	}
+}
+
+// Directives in handle blocks of a wildcard site are for a host as far as requests
+// for it can come there.
+func TestCheckOfHandlesOfWildcard(t *testing.T) {
+	t.Parallel()
+	upstream := postern.StartUpstream(t)
+	server := postern.Start(t, postern.Config{Global: behindProxy, Upstream: upstream, Sites: `
+http://*.localhost:$HTTP {
+	@wiki {
+		host wiki.localhost
+		path /edit/* /docs/* /.auth/*
+	}
+	handle @wiki {
+		email_auth /edit/* ann@example.com
+		reverse_proxy $UPSTREAM
+	}
+	handle {
+		email_auth /secret/* bob@example.com {
+			origin http://*.localhost:$HTTP
+			header X-Webauth-User {http.auth.user.email}
+		}
+		reverse_proxy $UPSTREAM
+	}
+}
+`})
+	origin := server.Plain("wiki.localhost")
+	checkAt(t, server, origin, aboutURI("/secret/x")...).Want(t, http.StatusUnauthorized)
+	checkAt(t, server, origin, aboutURI("/docs/x")...).Want(t, http.StatusOK)
+	v := server.Visitor(t, origin)
+	request := v.NewRequest(http.MethodGet, "/docs/x", nil)
+	request.Header.Set("X-Webauth-User", "eve@example.com")
+	v.Do(request).Want(t, http.StatusOK)
+	if got := upstream.Last(t, "/docs/x").Header.Get("X-Webauth-User"); got != "" {
+		t.Errorf("a client's X-Webauth-User went upstream: %q", got)
+	}
+}
+
+// A name of the proxy's own is none that it asks about.
+func TestCheckUnderAnotherName(t *testing.T) {
+	t.Parallel()
+	server := postern.Start(t, postern.Config{Global: behindProxy, Sites: `
+http://:$HTTP {
+	@wiki host wiki.internal.localhost
+	email_auth @wiki *@example.com {
+		origin https://wiki.example.com
+	}
+	respond hello
+}
+`})
+	checkAt(t, server, server.Plain("wiki.internal.localhost"), aboutURI("/x")...).Want(t, http.StatusUnauthorized)
+	checkAt(t, server, server.Plain("auth.localhost"), append(aboutURI("/x"), "X-Forwarded-Host", "wiki.example.com")...).Want(t, http.StatusOK)
 }
 
 // A link's token is kept out of the access log where another proxy asks about it.

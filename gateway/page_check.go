@@ -41,7 +41,7 @@ func (d *Door) check(w http.ResponseWriter, r *http.Request, v *Visit) {
 		writeProblem(w, r, problem{Status: http.StatusForbidden, Title: "This address is for proxies"})
 		return
 	}
-	rules, path := v.judgingAsked(asked), v.Original.URL.Path
+	rules, path := v.judgingAsked(asked, d.prefix), v.Original.URL.Path
 	if len(rules) == 0 {
 		d.answerCheck(w)
 		return
@@ -87,9 +87,9 @@ func (d *Door) answerCheck(w http.ResponseWriter) {
 // which may be nil; none where it is a public one. All rules of the host judge what
 // is not said, and what an upstream may read in another way: the request was never
 // here, so that nobody knows which of them it would come to.
-func (v *Visit) judgingAsked(asked *http.Request) (rules []*Rule) {
+func (v *Visit) judgingAsked(asked *http.Request, prefix string) (rules []*Rule) {
 	all := v.Site.all
-	if asked == nil {
+	if asked == nil || BelowPrefix(asked.URL.Path, prefix) { // which nothing passes here
 		return all
 	}
 	v.Server.Pose(asked)
@@ -113,9 +113,12 @@ func (v *Visit) asked(r *http.Request) *http.Request {
 		return nil // no request has such a target (RFC 9112, section 3.2)
 	}
 	asked := *r
-	asked.Method, asked.RequestURI, asked.URL, asked.Host = method, uri, target, v.Site.Host
-	if host := onlyValue(r.Header, forwardedHost); NormalHost(host) == v.Site.Host {
-		asked.Host = host // with its port
+	asked.Method, asked.RequestURI, asked.URL = method, uri, target
+	if host := onlyValue(r.Header, forwardedHost); host != "" {
+		asked.Host = host
+	}
+	if NormalHost(asked.Host) != v.Site.Host {
+		return nil // a name of the proxy's own, perhaps
 	}
 	if !plainTarget(&asked) || target.Host != "" || RefusedMethod(&asked) {
 		return nil

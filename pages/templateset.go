@@ -102,10 +102,13 @@ func readBlock(folder fs.FS, name string) (string, error) {
 	if ours {
 		return compact(source), err
 	}
-	if strings.Contains(strings.ToLower(source), "</") {
-		return "", fmt.Errorf("%s: it must not hold </, which would end it", name)
+	for _, ending := range []string{"</", "<!--", "\x00"} {
+		if strings.Contains(source, ending) {
+			return "", fmt.Errorf("%s: it must not hold %q, by which its element would end elsewhere", name, ending)
+		}
 	}
-	return source, err
+	// Browsers read every line break as one character, and hash what they read.
+	return strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(source), err
 }
 
 func pageNames() []string {

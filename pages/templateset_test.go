@@ -22,7 +22,7 @@ func folder(contents map[string]string) fstest.MapFS {
 func TestTemplates(t *testing.T) {
 	look, err := pages.NewLook(brand, folder(map[string]string{
 		"pages/signed-out.html": `{{define "title"}}Bye{{end}}{{define "main"}}<h1>Bye, {{.Site}}</h1><p>{{$.Prefix}}</p>{{end}}`,
-		"style.css":             "body { color: red }\n/* kept */\n",
+		"style.css":             "body { color: red }\r\n/* kept */\r",
 		"mail/mail.txt":         "{{.Look.Name}}: {{.Code}} {{.Link}}, asked by {{.Browser}}{{if .Code}}\n\n@{{.Site}} #{{.Code}}{{end}}",
 		"README":                "not a template",
 	}))
@@ -62,7 +62,8 @@ func TestMistakesInTemplates(t *testing.T) {
 		`can't evaluate field Nothing`:                      {"pages/failure.html": strings.Replace(main, "%s", "{{.Nothing}}", 1)},
 		"does not work without `action=\"/.auth/sign-in\"`": {"pages/sign-in.html": strings.Replace(main, "%s", "nothing", 1)},
 		"pages/confirm-link.html: it does not work":         {"pages/confirm-link.html": strings.Replace(main, "%s", `<form action="/.auth/link"></form>`, 1)},
-		"style.css: it must not hold </":                    {"style.css": "</STYLE><script>"},
+		`style.css: it must not hold "</"`:                  {"style.css": "</STYLE><script>"},
+		`script.js: it must not hold "<!--"`:                {"script.js": "<!--<script>"},
 		"mail/mail.txt: it must show {{.Code}}":             {"mail/mail.txt": "{{.Link}}\n@{{.Site}}"},
 		"mail/mail.html: it must show {{.Link}}":            {"mail/mail.html": "{{.Code}}"},
 		"its last line must be":                             {"mail/mail.txt": "{{.Code}} {{.Link}}\n\nBye\n"},

@@ -28,8 +28,9 @@ type placement struct {
 	// each site one. 0: none does. terminal says that no other follows it.
 	route    int
 	terminal bool
-	// whole says that the matchers around care for nothing but the host.
-	whole bool
+	// whole says that the matchers around care for nothing but the host, ends that
+	// those of the server's route do, and that no other route follows it.
+	whole, ends bool
 	// choices are the routes around of which Caddy runs one in each group at most,
 	// as it does with handle.
 	choices []choice
@@ -40,7 +41,8 @@ type placement struct {
 // choice is a route of a group, of which only the first that matches is run.
 type choice struct {
 	group string
-	route int // its number among all routes of the server
+	route int  // its number among all routes of the server
+	whole bool // the matchers up to it care for nothing but the host
 }
 
 // apart says whether no request comes to both: they are in routes of different
@@ -70,15 +72,15 @@ func (p placement) apart(other placement) bool {
 // other place: it ends here, or in the choice that this one is in, which comes
 // first.
 func (p placement) takesFrom(other placement) bool {
-	if p.server != other.server || p.again || !p.whole {
+	if p.server != other.server || p.again {
 		return false
 	}
-	if p.route != 0 && p.route != other.route && p.terminal {
+	if p.ends && p.route != other.route {
 		return true
 	}
 	for _, one := range p.choices {
 		for _, another := range other.choices {
-			if one.group == another.group && one.route < another.route {
+			if one.whole && one.group == another.group && one.route < another.route {
 				return true
 			}
 		}

@@ -44,7 +44,7 @@ func walkAll(server *caddyhttp.Server, prefix string, fn func(placement, *Handle
 		}
 		numbered := at
 		if inside.hosts != nil {
-			numbered.route, numbered.terminal = i+1, route.Terminal
+			numbered.route, numbered.terminal, numbered.ends = i+1, route.Terminal, route.Terminal && inside.whole
 		}
 		if err := walk.list(caddyhttp.RouteList{route}, numbered); err != nil {
 			return err
@@ -103,7 +103,7 @@ func (w *walker) list(routes caddyhttp.RouteList, at placement) error {
 		}
 		w.routes++
 		if route.Group != "" {
-			inside.choices = append(slices.Clone(at.choices), choice{route.Group, w.routes})
+			inside.choices = append(slices.Clone(at.choices), choice{route.Group, w.routes, inside.whole})
 		}
 		for _, handler := range route.Handlers {
 			if err := w.handler(handler, inside); err != nil {

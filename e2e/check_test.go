@@ -300,3 +300,34 @@ func TestCheckOfLinkIsNotLogged(t *testing.T) {
 		t.Error("the token is in the log")
 	}
 }
+
+// A wildcard site is not for a host that has a site of its own, whatever blocks
+// that has.
+func TestWildcardBesideExactSite(t *testing.T) {
+	t.Parallel()
+	server := postern.Start(t, postern.Config{Global: behindProxy, Sites: `
+http://wiki.localhost:$HTTP {
+	@private path /secret/* /.auth/*
+	handle @private {
+		email_auth /secret/* ann@example.com
+		respond hello
+	}
+	handle {
+		respond hello
+	}
+}
+http://*.localhost:$HTTP {
+	email_auth bob@example.com {
+		origin http://*.localhost:$HTTP
+	}
+	respond hello
+}
+`})
+	v := server.Visitor(t, server.Plain("wiki.localhost"))
+	v.Ask("bob@example.com", "/")
+	v.SignIn(ann)
+	checkAt(t, server, server.Plain("wiki.localhost"), append(aboutURI("/secret/x"), "Cookie", v.Cookies())...).Want(t, http.StatusOK)
+	if mails := server.Mails("bob@example.com"); len(mails) != 0 {
+		t.Errorf("%d mails for somebody whom the site does not admit", len(mails))
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/postern-auth/postern/gateway"
 	"github.com/postern-auth/postern/gateway/mail"
@@ -23,6 +24,7 @@ const (
 	adminRevoke   = "/" + directive + "/revoke"
 	adminRotate   = "/" + directive + "/keys/rotate"
 	adminTestMail = "/" + directive + "/test-mail"
+	adminAssert   = "/" + directive + "/assertion"
 )
 
 // AdminAPI are the routes of Caddy's admin API for `caddy email-auth`. They are for
@@ -41,6 +43,7 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: adminRevoke, Handler: adminHandler(http.MethodPost, revokeSessions)},
 		{Pattern: adminRotate, Handler: adminHandler(http.MethodPost, rotateKeys)},
 		{Pattern: adminTestMail, Handler: adminHandler(http.MethodPost, testMail)},
+		{Pattern: adminAssert, Handler: adminHandler(http.MethodPost, testAssertion)},
 	}
 }
 
@@ -212,6 +215,68 @@ func testMail(app *App, r *http.Request) (any, error) {
 		answer["mail_dir"] = app.mails
 	}
 	return answer, nil
+}
+
+func testAssertion(app *App, r *http.Request) (any, error) {
+	var asked struct {
+		Address string `json:"address"`
+		Site    string `json:"site"`
+		Broken  string `json:"broken"`
+	}
+	if err := readJSON(r, &asked); err != nil {
+		return nil, err
+	}
+	address, err := gateway.ParseAddress(asked.Address)
+	if err != nil {
+		return nil, badRequest(fmt.Errorf("%q: %w", asked.Address, err))
+	}
+	site := app.publicSite(asked.Site)
+	if site == nil {
+		return nil, badRequest(fmt.Errorf("site %q: there is none; write the host of one, as in wiki.example.com", asked.Site))
+	}
+	token, err := app.engine.TestAssertion(r.Context(), site, address, asked.Broken)
+	if err != nil {
+		return nil, badRequest(err)
+	}
+	app.log.Warn("an assertion was made to test an upstream with", "site", asked.Site, "email", address, "broken", asked.Broken)
+	return map[string]string{"assertion": token, "origin": site.Origin}, nil
+}
+
+// publicSite is the site of the host as its visitors reach it: with the origin that
+// it states, or by the port that its server listens at. Nil: there is none.
+func (a *App) publicSite(host string) *gateway.Site {
+	app, err := a.httpApp()
+	if err != nil {
+		return nil
+	}
+	for _, h := range a.handlers {
+		server := app.Servers[h.place.server]
+		if server == nil || !a.isFor(h, host) {
+			continue
+		}
+		key := siteKey{host: host, scheme: "http", port: onlyPort(server)}
+		if len(server.TLSConnPolicies) > 0 {
+			key.scheme = "https"
+		}
+		if h.origin != "" && !isWildcard(h.host) {
+			key = siteKey{host: host}
+		}
+		return h.cached(key)
+	}
+	return nil
+}
+
+// onlyPort is the port that a server listens at, or "" where there are several.
+func onlyPort(server *caddyhttp.Server) string {
+	port := uint(0)
+	for _, address := range server.Listen {
+		parsed, err := caddy.ParseNetworkAddress(address)
+		if err != nil || parsed.IsUnixNetwork() || parsed.PortRangeSize() != 1 || port != 0 && parsed.StartPort != port {
+			return ""
+		}
+		port = parsed.StartPort
+	}
+	return strconv.Itoa(int(port))
 }
 
 // maxAdminBody is more than any call needs, in bytes.

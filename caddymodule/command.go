@@ -15,6 +15,8 @@ import (
 
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	"github.com/spf13/cobra"
+
+	"github.com/postern-auth/postern/gateway"
 )
 
 // operator are the verbs of `caddy email-auth`, which ask the running server by its
@@ -22,7 +24,7 @@ import (
 type operator struct {
 	// address, config and adapter find the admin API, as for `caddy reload`.
 	address, config, adapter string
-	site                     string
+	site, broken             string
 	session                  string
 	limit                    int
 	json                     bool
@@ -59,11 +61,18 @@ func addCommand(root *cobra.Command) {
 		Use: "rotate", Short: "Makes new keys, which are in use after a day", Args: cobra.NoArgs, RunE: o.rotate,
 		Long: "Makes new keys, as happens by itself every 90 days. The public key of assertions is published at once and signs after a day, so that applications that keep the key set have it by then. Sessions are not touched.",
 	})
-	root.AddCommand(sessions, revoke, keys, &cobra.Command{
+	assertion := &cobra.Command{
+		Use: "assertion <address> --site <host>", Short: "Prints an assertion, to test an application with",
+		Long: "Prints an assertion such as a site's application gets for the address, to test that application with. With --broken it is one that the application must refuse. It is valid for 5 minutes, for that site's application alone, and opens no session.",
+		Args: cobra.ExactArgs(1), RunE: o.assertion,
+	}
+	assertion.Flags().StringVar(&o.site, "site", "", "The host of the site")
+	assertion.Flags().StringVar(&o.broken, "broken", "", "What is wrong with it: "+strings.Join(gateway.BrokenAssertions, ", "))
+	root.AddCommand(sessions, revoke, keys, assertion, &cobra.Command{
 		Use: "test-mail <address>", Short: "Sends a mail that signs nobody in, and tells what the mail server says",
 		Args: cobra.ExactArgs(1), RunE: o.testMail,
 	})
-	for _, verb := range []string{"audit", "tokens", "check", "link", "assertion"} {
+	for _, verb := range []string{"audit", "tokens", "check", "link"} {
 		root.AddCommand(&cobra.Command{
 			Use: verb, Hidden: true, DisableFlagParsing: true,
 			RunE: func(*cobra.Command, []string) error { return fmt.Errorf("%s is not built yet", verb) },
@@ -191,6 +200,16 @@ func (o *operator) rotate(command *cobra.Command, _ []string) error {
 		return err
 	}
 	_, err := fmt.Fprintln(command.OutOrStdout(), "new keys are in use from", minute(answer.ActiveFrom))
+	return err
+}
+
+func (o *operator) assertion(command *cobra.Command, args []string) error {
+	var answer struct{ Assertion string }
+	asked := map[string]string{"address": args[0], "site": o.site, "broken": o.broken}
+	if err := o.ask(http.MethodPost, adminAssert, asked, &answer); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(command.OutOrStdout(), answer.Assertion)
 	return err
 }
 

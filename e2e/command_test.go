@@ -4,8 +4,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 
 	"github.com/postern-auth/postern/e2e/postern"
 )
@@ -220,4 +225,53 @@ func TestCommandTestMail(t *testing.T) {
 	wantFailure(t, server, "not an", "test-mail", "dan")
 	down := postern.Start(t, postern.Config{Sites: plain, Upstream: postern.StartUpstream(t), Auth: "from signin@example.com\nsmtp 127.0.0.1:1 {\n\ttls none\n}"})
 	wantFailure(t, down, "the mail was not taken", "test-mail", ann)
+}
+
+// An assertion that is made to test with is taken by whoever verifies as the
+// recipe says, and none that is broken is.
+func TestCommandAssertion(t *testing.T) {
+	t.Parallel()
+	server, upstream := plainSite(t, "group staff *@example.com")
+	v := visitor(t, server)
+	v.SignIn(ann)
+	v.Navigate("/report").Want(t, http.StatusOK)
+	real := upstream.Last(t, "/report").Get(t, "X-Postern-Jwt-Assertion")
+	var keys jose.JSONWebKeySet
+	v.Fetch("/.auth/jwks.json").Want(t, http.StatusOK).JSON(t, &keys)
+	type identity struct {
+		jwt.Claims
+		Email  string   `json:"email"`
+		Groups []string `json:"groups"`
+		AMR    []string `json:"amr"`
+	}
+	verify := func(text string) (found identity, err error) {
+		token, err := jwt.ParseSigned(strings.TrimSpace(text), []jose.SignatureAlgorithm{jose.EdDSA})
+		if err != nil {
+			return found, err
+		}
+		if err := token.Claims(&keys, &found); err != nil {
+			return found, err
+		}
+		return found, found.ValidateWithLeeway(jwt.Expected{Issuer: v.Origin, AnyAudience: jwt.Audience{v.Origin}, Time: time.Now()}, 0)
+	}
+	want, err := verify(real)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := verify(verb(t, server, "assertion", ann, "--site", "localhost"))
+	if err != nil || got.Subject != want.Subject || got.Email != ann || !slices.Equal(got.Groups, want.Groups) || !slices.Equal(got.AMR, want.AMR) {
+		t.Errorf("%v: %+v, want %+v", err, got, want)
+	}
+	if got, err := verify(verb(t, server, "assertion", "nobody@example.com", "--site", "localhost")); err != nil || got.Subject == "" || got.Subject == want.Subject {
+		t.Errorf("%v: %+v", err, got)
+	}
+	for _, broken := range []string{"signature", "key", "algorithm", "issuer", "audience", "expired"} {
+		if _, err := verify(verb(t, server, "assertion", ann, "--site", "localhost", "--broken", broken)); err == nil {
+			t.Errorf("%s: it is taken", broken)
+		}
+	}
+	wantFailure(t, server, "write signature, key, algorithm", "assertion", ann, "--site", "localhost", "--broken", "all")
+	wantFailure(t, server, "there is none; write the host of one", "assertion", ann, "--site", "wiki.example.com")
+	wantFailure(t, server, "there is none", "assertion", ann)
+	wantFailure(t, server, "not an", "assertion", "ann", "--site", "localhost")
 }

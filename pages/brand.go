@@ -93,9 +93,7 @@ func NewLook(b Brand, folder fs.FS) (*Look, error) {
 	return l, nil
 }
 
-// Plain is the look without a brand.
-func Plain() *Look { return plain }
-
+// plain is the look without a brand.
 var plain = func() *Look {
 	l, err := NewLook(Brand{}, nil)
 	if err != nil {

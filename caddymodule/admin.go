@@ -25,6 +25,7 @@ const (
 	adminRotate   = "/" + directive + "/keys/rotate"
 	adminTestMail = "/" + directive + "/test-mail"
 	adminAssert   = "/" + directive + "/assertion"
+	adminCheck    = "/" + directive + "/check"
 )
 
 // AdminAPI are the routes of Caddy's admin API for `caddy email-auth`. They are for
@@ -43,6 +44,7 @@ func (AdminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: adminRevoke, Handler: adminHandler(http.MethodPost, revokeSessions)},
 		{Pattern: adminRotate, Handler: adminHandler(http.MethodPost, rotateKeys)},
 		{Pattern: adminTestMail, Handler: adminHandler(http.MethodPost, testMail)},
+		{Pattern: adminCheck, Handler: adminHandler(http.MethodGet, checkAddress)},
 		{Pattern: adminAssert, Handler: adminHandler(http.MethodPost, testAssertion)},
 	}
 }
@@ -240,6 +242,15 @@ func testAssertion(app *App, r *http.Request) (any, error) {
 	}
 	app.log.Warn("an assertion was made to test an upstream with", "site", asked.Site, "email", address, "broken", asked.Broken)
 	return map[string]string{"assertion": token, "origin": site.Origin}, nil
+}
+
+func checkAddress(app *App, r *http.Request) (any, error) {
+	asked := r.URL.Query()
+	address, err := gateway.ParseAddress(asked.Get("address"))
+	if err != nil {
+		return nil, badRequest(fmt.Errorf("%q: %w", asked.Get("address"), err))
+	}
+	return app.explain(address, asked.Get("url"))
 }
 
 // publicSite is the site of the host as its visitors reach it: with the origin that

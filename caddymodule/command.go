@@ -68,11 +68,15 @@ func addCommand(root *cobra.Command) {
 	}
 	assertion.Flags().StringVar(&o.site, "site", "", "The host of the site")
 	assertion.Flags().StringVar(&o.broken, "broken", "", "What is wrong with it: "+strings.Join(gateway.BrokenAssertions, ", "))
-	root.AddCommand(sessions, revoke, keys, assertion, &cobra.Command{
+	check := &cobra.Command{
+		Use: "check <address> <url>", Short: "Tells who may open an address, and by which line",
+		Args: cobra.ExactArgs(2), RunE: o.check,
+	}
+	root.AddCommand(sessions, revoke, keys, check, assertion, &cobra.Command{
 		Use: "test-mail <address>", Short: "Sends a mail that signs nobody in, and tells what the mail server says",
 		Args: cobra.ExactArgs(1), RunE: o.testMail,
 	})
-	for _, verb := range []string{"audit", "tokens", "check", "link"} {
+	for _, verb := range []string{"audit", "tokens", "link"} {
 		root.AddCommand(&cobra.Command{
 			Use: verb, Hidden: true, DisableFlagParsing: true,
 			RunE: func(*cobra.Command, []string) error { return fmt.Errorf("%s is not built yet", verb) },
@@ -201,6 +205,40 @@ func (o *operator) rotate(command *cobra.Command, _ []string) error {
 	}
 	_, err := fmt.Fprintln(command.OutOrStdout(), "new keys are in use from", minute(answer.ActiveFrom))
 	return err
+}
+
+// verdicts are what check says at last.
+var verdicts = map[string]string{
+	"admitted": "may open it", "refused": "may not open it", "public": "may open it, as anybody may",
+	"unknown": "may open it or not: that depends on more of the request than its address",
+}
+
+func (o *operator) check(command *cobra.Command, args []string) error {
+	var answer explanation
+	if err := o.ask(http.MethodGet, adminCheck+"?"+url.Values{"address": {args[0]}, "url": {args[1]}}.Encode(), nil, &answer); err != nil {
+		return err
+	}
+	out := command.OutOrStdout()
+	for _, one := range answer.Directives {
+		fmt.Fprintf(out, "%s: email_auth %s; %s\n", one.Source, map[string]string{
+			"yes": "is for this address", "no": "is not for this address", "unknown": "may be for this address: it depends on more than that",
+		}[one.Judges], one.words())
+	}
+	_, err := fmt.Fprintln(out, answer.Address, verdicts[answer.Verdict])
+	return err
+}
+
+// words say what the directive makes of somebody.
+func (d explainedDirective) words() string {
+	switch {
+	case d.DeniedBy != "":
+		return "denied by " + d.DeniedBy
+	case d.AllowedBy == "":
+		return "not allowed"
+	case d.MaxAge != "":
+		return "allowed by " + d.AllowedBy + ", with a sign-in of at most " + d.MaxAge
+	}
+	return "allowed by " + d.AllowedBy
 }
 
 func (o *operator) assertion(command *cobra.Command, args []string) error {

@@ -275,3 +275,50 @@ func TestCommandAssertion(t *testing.T) {
 	wantFailure(t, server, "there is none", "assertion", ann)
 	wantFailure(t, server, "not an", "assertion", "ann", "--site", "localhost")
 }
+
+func TestCommandCheck(t *testing.T) {
+	t.Parallel()
+	server := postern.Start(t, postern.Config{Auth: "group staff *@example.com\ngroup bosses bob@example.com", Sites: `
+http://localhost:$HTTP {
+	@private not path /public/*
+	email_auth @private group:staff {
+		deny eve@example.com
+	}
+	email_auth /admin/* group:bosses {
+		max_age 15m
+	}
+	@odd header X-Odd *
+	email_auth @odd dan@example.org
+	respond hello
+}
+http://rest.localhost:$HTTP {
+	email_auth ann@example.com
+	respond hello
+}
+`})
+	origin := server.Plain("localhost")
+	for _, test := range []struct {
+		address, url string
+		want         []string
+	}{
+		{ann, server.Plain("rest.localhost") + "/", []string{"email_auth is for this address; allowed by ann@example.com", ann + " may open it\n"}},
+		{"bob@example.com", server.Plain("rest.localhost") + "/", []string{"is for this address; not allowed", "may not open it"}},
+		{"bob@example.com", origin + "/admin/x", []string{"allowed by group:staff", "allowed by group:bosses, with a sign-in of at most 15m0s", "may be for this address", "depends on more of the request"}},
+		{ann, origin + "/admin/x", []string{"is for this address; not allowed", ann + " may not open it"}},
+		{"EVE@example.com", origin + "/report", []string{"denied by eve@example.com", "eve@example.com may not open it"}},
+		{"dan@example.org", origin + "/public/x", []string{"is not for this address; not allowed", "allowed by dan@example.org"}},
+	} {
+		out := verb(t, server, "check", test.address, test.url)
+		for _, want := range test.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s %s: missing %q in\n%s", test.address, test.url, want, out)
+			}
+		}
+		if !strings.Contains(out, "Caddyfile:") {
+			t.Errorf("no line in\n%s", out)
+		}
+	}
+	wantFailure(t, server, "write a whole one", "check", ann, "/report")
+	wantFailure(t, server, "no site is served under that name", "check", ann, "https://wiki.example.com/")
+	wantFailure(t, server, "not an", "check", "ann", origin)
+}

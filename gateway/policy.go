@@ -200,6 +200,20 @@ func (r *Rule) admits(address string, groups []string) bool {
 	return slices.ContainsFunc(r.Allow, covers) && !slices.ContainsFunc(r.Deny, covers)
 }
 
+// Deciding returns the entries that decide about an address, as they are written:
+// the first that allows it, and the first that denies it, which wins. "": none.
+func (r *Rule) Deciding(address string, groups []string) (allow, deny string) {
+	first := func(entries []Who) string {
+		for _, who := range entries {
+			if who.covers(address, groups) {
+				return who.String()
+			}
+		}
+		return ""
+	}
+	return first(r.Allow), first(r.Deny)
+}
+
 // Verdict is what becomes of a request.
 type Verdict int
 

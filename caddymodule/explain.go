@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -24,7 +25,8 @@ type explanation struct {
 type explainedDirective struct {
 	Source string `json:"source"`
 	// Judges says whether the directive is for the address: yes, no, or unknown where
-	// its matchers read more than that, or the routes may change it.
+	// its matchers read more than that, or the routes may change it, or an application
+	// may read its path in another way.
 	Judges string `json:"judges"`
 	// AllowedBy and DeniedBy are the entries that decide, as they are written.
 	AllowedBy string `json:"allowed_by,omitempty"`
@@ -87,8 +89,8 @@ func (h *Handler) judges(target *url.URL) (string, error) {
 	if h.rule.Matches == nil {
 		return "yes", nil
 	}
-	if !h.rule.ByTarget {
-		return "unknown", nil
+	if !h.rule.ByTarget || !gateway.PlainPath(target.EscapedPath()) {
+		return "unknown", nil // as what may be read in another way
 	}
 	app, err := h.app.httpApp()
 	if err != nil {
@@ -99,7 +101,7 @@ func (h *Handler) judges(target *url.URL) (string, error) {
 		return "", badRequest(err)
 	}
 	r.RequestURI = target.RequestURI()
-	r.URL = &url.URL{Path: target.Path, RawPath: target.RawPath, RawQuery: target.RawQuery}
+	r.URL = &url.URL{Path: cmp.Or(target.Path, "/"), RawPath: target.RawPath, RawQuery: target.RawQuery}
 	r = caddyhttp.PrepareRequest(r, caddy.NewReplacer(), nil, app.Servers[h.place.server])
 	if h.rule.Matches(r) {
 		return "yes", nil

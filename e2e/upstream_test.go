@@ -95,19 +95,26 @@ func verifyAssertion(t *testing.T, v *postern.Visitor, text string) (claims asse
 	t.Helper()
 	var keys jose.JSONWebKeySet
 	v.Fetch("/.auth/jwks.json").Want(t, http.StatusOK).JSON(t, &keys)
-	token, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.EdDSA})
-	if err != nil {
-		t.Fatalf("assertion %q: %v", text, err)
-	}
 	for _, key := range keys.Keys {
 		if !key.IsPublic() {
 			t.Error("jwks.json has a key that is not public")
 		}
 	}
-	if err := token.Claims(keys, &claims); err != nil {
-		t.Fatalf("the assertion is not signed by a key of jwks.json: %v", err)
+	claims, err := readAssertion(keys, text)
+	if err != nil {
+		t.Fatalf("assertion %q: %v", text, err)
 	}
 	return claims
+}
+
+// readAssertion returns the claims of one that is signed by a key of the set.
+func readAssertion(keys jose.JSONWebKeySet, text string) (claims assertion, err error) {
+	token, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.EdDSA})
+	if err != nil {
+		return claims, err
+	}
+	err = token.Claims(keys, &claims) // before they are returned
+	return claims, err
 }
 
 // spellings are ways in which a client may write a header that is ours.

@@ -104,6 +104,14 @@ type claims struct {
 	Expires  int64    `json:"exp"`
 }
 
+func newClaims(site *Site, s *Session, groups []string, now, expires time.Time) claims {
+	return claims{
+		Issuer: site.Origin, Audience: site.Origin, Subject: s.Subject, Email: s.Email,
+		Groups: groups, AuthTime: s.SignedIn.Unix(),
+		Methods: authenticationMethods[s.Method], IssuedAt: now.Unix(), Expires: expires.Unix(),
+	}
+}
+
 // authenticationMethods are the amr values of ways to sign in: "otp" is of RFC
 // 8176, which has none for a mailed link.
 var authenticationMethods = map[string][]string{"code": {"otp"}, "link": {"email"}}
@@ -122,11 +130,7 @@ func (e *Engine) assertion(site *Site, s *liveSession, groups *membership, now t
 		return known.token, nil
 	}
 	expires := earlier(now.Add(assertionLife), s.Expires)
-	token, err := e.keys.current.Load().sign(now, claims{
-		Issuer: site.Origin, Audience: site.Origin, Subject: s.Subject, Email: s.Email,
-		Groups: groups.names, AuthTime: s.SignedIn.Unix(),
-		Methods: authenticationMethods[s.Method], IssuedAt: now.Unix(), Expires: expires.Unix(),
-	})
+	token, err := e.keys.current.Load().sign(now, newClaims(site, &s.Session, groups.names, now, expires))
 	if err != nil {
 		return "", fmt.Errorf("signing an assertion: %w", err)
 	}

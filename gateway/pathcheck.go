@@ -58,6 +58,9 @@ func credulousSegments(path string) string {
 	return strings.Join(kept, "/")
 }
 
+// PlainPath says whether all readers make the same of an escaped path.
+func PlainPath(rawPath string) bool { return isPlain(rawPath) }
+
 // isPlain says whether all readers make the same of a path.
 func isPlain(rawPath string) bool {
 	return isOrdinary(rawPath) && !strings.Contains(rawPath, "./") && !strings.Contains(rawPath, "//") && !strings.HasSuffix(rawPath, ".")

@@ -31,11 +31,9 @@ func (e *Engine) TestAssertion(ctx context.Context, site *Site, address, broken 
 		return "", fmt.Errorf("loading the subject of an address: %w", err)
 	}
 	now := e.now()
-	c := claims{
-		Issuer: site.Origin, Audience: site.Origin, Subject: known.Subject, Email: address,
-		Groups: append([]string{}, site.groups.Of(address)...), AuthTime: now.Unix(), Methods: authenticationMethods["code"],
-		IssuedAt: now.Unix(), Expires: now.Add(assertionLife).Unix(),
-	}
+	session := &Session{Subject: known.Subject, Email: address, Method: "code", SignedIn: now}
+	groups := append([]string{}, site.groups.Of(address)...) // not null in JSON
+	c := newClaims(site, session, groups, now, now.Add(assertionLife))
 	switch broken {
 	case "issuer":
 		c.Issuer = "https://elsewhere.example"
